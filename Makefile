@@ -1,0 +1,77 @@
+# Everything a person types. `make help` lists it; every target makes or refreshes .venv first where it needs one.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3.11
+STAMP := .venv/.installed
+UV := .venv/bin/uv
+RUN := .venv/bin/python
+PYTEST := $(RUN) -m pytest
+LOCK := $(UV) pip compile --quiet --no-emit-index-url --custom-compile-command "make lock" --generate-hashes
+
+# One thread per process: the tests, the rollout shards and the trainer share the cores among processes.
+export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= passive
+# Without byte code every Airflow process compiles all that it imports again (twice the start-up time).
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help setup demo ui lint types check test test-full faults bench lock clean distclean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## make .venv from the locks, byte-compiled; at once when nothing changed
+
+# torch first and by pip alone: pip's own configuration may offer a CPU build, which uv would not see. It is
+# byte-compiled with the rest at the end.
+$(STAMP): requirements/uv.txt requirements/torch.txt requirements/lock.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install it, or say make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(RUN) || { echo "making .venv"; $(PYTHON) -m venv .venv; }
+	@echo "installing uv and torch (the largest part)"
+	@$(RUN) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(RUN) -m pip install -qq --disable-pip-version-check --no-compile -r requirements/torch.txt
+	@echo "installing the locked packages"
+	@$(UV) pip install --quiet --python $(RUN) --require-hashes -r requirements/lock.txt
+	@$(UV) pip install --quiet --python $(RUN) --no-deps --no-build-isolation --compile-bytecode -e .
+	@touch $@
+
+demo: $(STAMP)  ## the whole loop on a real scheduler, ending with the path of the report
+	@$(RUN) -m dags.demo
+
+ui: $(STAMP)  ## Airflow with its web pages on loopback
+	@$(RUN) -m dags.ui
+
+lint: $(STAMP)
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check --quiet . || { echo "run: .venv/bin/ruff format ."; exit 1; }
+
+types: $(STAMP)
+	@.venv/bin/basedpyright --level error
+
+check: lint types  ## lint, types and the fast tests: under a minute
+	@$(PYTEST) -q -n 2 -m "not slow and not e2e and not browser"
+
+test: $(STAMP)  ## the tests that CI runs
+	@$(PYTEST) -q -n 2 -m "not e2e and not browser"
+
+test-full: $(STAMP)  ## every test; wants the Debian packages chromium and postgresql
+	@$(PYTEST) -q -n 2 -m "not e2e and not browser"
+	@$(PYTEST) -q -m "e2e or browser"
+
+faults: $(STAMP)  ## each planted fault must turn its test red
+	@$(RUN) -m tests.faults.run
+
+bench: $(STAMP)  ## the figures of docs/benchmarks.md
+	@$(RUN) -m benchmarks.run
+
+# torch is struck from the locks by an override whose marker is never true; see requirements/overrides.txt.
+lock: $(STAMP)  ## compile the locks anew
+	@$(LOCK) requirements/uv.in -o requirements/uv.txt
+	@$(LOCK) --override requirements/overrides.txt --extra airflow --extra local --extra dev pyproject.toml -o requirements/lock.txt
+
+clean:  ## remove caches and what the demo wrote; keep .venv
+	rm -rf .pytest_cache .ruff_cache .hypothesis .demo build dist *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -type d -prune -exec rm -rf {} +
+
+distclean: clean  ## also remove .venv
+	rm -rf .venv

@@ -1,0 +1,60 @@
+"""What can be swapped about generation: an engine opens sessions, a session speaks turns.
+
+A session holds a batch of conversations with their KV cache between turns. It generates for the rows that
+are ready, takes given text for rows, and never sees a user. Rows that wait for a slow user stand still
+without holding up the others.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from itpo_core.types import FinishReason, Message
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn; recorded with every row. `temperature` 0 means greedy."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenTurn:
+    """One assistant turn of one row, as sampled (see `itpo_core.types.Turn` for the fields)."""
+
+    row: int
+    text: str
+    prompt_ids: tuple[int, ...]
+    response_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish: FinishReason
+
+
+class Session(Protocol):
+    """A batch of open conversations. A row is ready when everything given to it ends where the assistant speaks."""
+
+    def advance(self) -> list[SpokenTurn]:
+        """Decode until at least one ready row has finished its turn; all rows finished at that step are returned.
+
+        An empty list means that no row is ready: every open row waits for text.
+        """
+        ...
+
+    def append(self, row: int, messages: Sequence[Message]) -> bool:
+        """Give a row the messages after its last turn; it becomes ready. False when they no longer fit its context."""
+        ...
+
+    def close(self, row: int) -> None:
+        """The row is over; its cache may be reused."""
+        ...
+
+
+class Engine(Protocol):
+    """Loads a policy and opens sessions on it."""
+
+    def open(self, openings: Sequence[Sequence[Message]], *, seeds: Sequence[int], sampling: Sampling) -> Session:
+        """Start one row per opening. A row's draws depend on its own seed alone, not on its neighbours."""
+        ...

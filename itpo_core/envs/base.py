@@ -1,0 +1,76 @@
+"""What can be swapped about a domain: the environment, its simulated users, its judge, its exact turn truth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from itpo_core.types import Conversation, Failure, Message, Outcome, Scenario, Split, StopReason, TurnTruth
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A user's answer. `stop` is set when the conversation ends here; `text` may then be None (nothing more said)."""
+
+    text: str | None
+    stop: StopReason | None = None
+
+
+class UserSimulator(Protocol):
+    """One user of one conversation: single-use, no reset."""
+
+    def reply(self, messages: Sequence[Message]) -> Reply | Failure:
+        """Answer the last assistant message. A user that breaks returns a Failure, it does not raise."""
+        ...
+
+
+class Judge(Protocol):
+    """Scores a finished conversation."""
+
+    def score(self, scenario: Scenario, messages: Sequence[Message]) -> Outcome:
+        """The outcome, or Unscored with the reason; a judge that fails never yields zero."""
+        ...
+
+
+class Environment(Protocol):
+    """A domain: its scenarios, their users, and how a finished conversation is scored.
+
+    `name`, `version` and `digest` identify the simulator in every row that it produced; `max_turns` is the
+    limit on assistant turns.
+    """
+
+    name: str
+    version: str
+    digest: str
+    max_turns: int
+
+    def scenarios(self, split: Split, *, count: int, seed: int) -> list[Scenario]:
+        """`count` scenarios of the split; the same arguments give the same list."""
+        ...
+
+    def user(self, scenario: Scenario, *, seed: int) -> UserSimulator:
+        """A fresh user; the same seed makes the same choices."""
+        ...
+
+    def outcome(self, scenario: Scenario, messages: Sequence[Message]) -> Outcome:
+        """The success of a finished conversation, from what was said alone."""
+        ...
+
+
+class TurnOracle(Protocol):
+    """Exact turn contributions of a simulated domain; a domain without one has none (None at assembly)."""
+
+    def truths(self, scenario: Scenario, messages: Sequence[Message]) -> list[TurnTruth]:
+        """One truth per assistant message, replayed from what was said."""
+        ...
+
+    def policy_advantages(self, truths: Sequence[Sequence[TurnTruth]]) -> list[list[float]]:
+        """Advantage of every turn under the policy that held these conversations (user luck removed)."""
+        ...
+
+
+class LoggingPolicy(Protocol):
+    """A scripted assistant that produces logged conversations to start from."""
+
+    def conversations(self, *, count: int, seed: int) -> list[Conversation]:
+        """Complete scored conversations over seen scenarios, without token ids."""
+        ...

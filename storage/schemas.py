@@ -1,0 +1,159 @@
+"""Arrow schemas of every dataset of the lake, versioned; columns are only ever added.
+
+A table's schema metadata carries `schema_version`; a reader refuses a version from the future.
+"""
+
+from types import MappingProxyType
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+
+def _schema(*fields: pa.Field) -> pa.Schema:
+    return pa.schema(fields, metadata={"schema_version": str(SCHEMA_VERSION)})
+
+
+def _required(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=False)
+
+
+def _optional(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=True)
+
+
+_LINEAGE = (
+    _required("experiment", pa.string()),
+    _required("iteration", pa.int32()),
+    _required("shard", pa.int32()),
+    _required("conversation_id", pa.string()),
+)
+
+# One row per conversation, also for one that broke before its first turn.
+CONVERSATIONS = _schema(
+    *_LINEAGE,
+    _required("group_id", pa.string()),  # siblings of one scenario within the iteration
+    _required("sample_index", pa.int16()),
+    _required("scenario_id", pa.string()),
+    _required("split", pa.string()),  # seen | unseen
+    _required("persona_id", pa.string()),
+    _required("seed", pa.int64()),
+    _required("policy_version", pa.string()),  # who spoke: a registry version, or logs:<source>
+    _required("simulator", pa.string()),
+    _required("simulator_version", pa.string()),
+    _required("simulator_digest", pa.string()),
+    _required("latent_json", pa.string()),
+    _required("messages_json", pa.string()),  # every message incl. system, tool and trailing user text
+    _required("status", pa.string()),  # valid | failed
+    _optional("failure_kind", pa.string()),
+    _optional("failure_cause", pa.string()),
+    _required("stop_reason", pa.string()),
+    _optional("outcome", pa.float64()),  # null with a reason, never 0 for unknown
+    _optional("outcome_reason", pa.string()),
+    _required("n_turns", pa.int16()),
+    _required("assistant_tokens", pa.int32()),
+    _required("judge_version", pa.string()),
+    _required("transcript_sha256", pa.string()),
+    _optional("source_file", pa.string()),  # imported logs only
+    _optional("source_row", pa.int64()),
+)
+
+# One row per assistant turn; joined to its conversation by conversation_id.
+TURNS = _schema(
+    *_LINEAGE,
+    _required("turn_index", pa.int16()),
+    _required("n_turns", pa.int16()),
+    _required("policy_version", pa.string()),
+    _required("tokenizer_digest", pa.string()),  # empty for foreign logs without token ids
+    _required("chat_template_digest", pa.string()),
+    _required("temperature", pa.float64()),
+    _required("top_p", pa.float64()),
+    _required("user_text", pa.string()),  # what was said since the previous assistant turn
+    _required("assistant_text", pa.string()),
+    _required("suggested_text", pa.string()),  # what the policy proposed
+    _required("sent_text", pa.string()),  # what was really sent
+    _required("acceptance", pa.string()),  # verbatim | edited | ignored | autonomous
+    _required("prompt_ids", pa.list_(pa.int32())),  # only the tokens new since the previous turn
+    _required("response_ids", pa.list_(pa.int32())),
+    _required("logprobs", pa.list_(pa.float32())),  # of the sampling distribution, natural log
+    _required("response_tokens", pa.int32()),
+    _required("finish_reason", pa.string()),
+    _optional("tool_names", pa.string()),  # comma-separated tools called in this turn
+    _optional("turn_kind", pa.string()),  # the environment's own name for the turn
+    _optional("missing", pa.int16()),
+    _optional("turns_left", pa.int16()),
+    _optional("optimal_value", pa.float64()),
+    _optional("optimal_action_value", pa.float64()),
+    _optional("success_if_final", pa.float64()),
+)
+
+# Log rows that could not become a conversation: accepted + quarantined + duplicate = read.
+QUARANTINE = _schema(
+    _required("source_file", pa.string()),
+    _required("source_row", pa.int64()),
+    _required("disposition", pa.string()),  # quarantined | duplicate
+    _required("reason", pa.string()),
+    _required("raw", pa.string()),
+)
+
+# One row per conversation of the iteration: kept for training, or dropped under one named rule.
+CURATED = _schema(
+    *_LINEAGE,
+    _required("group_id", pa.string()),
+    _required("policy_version", pa.string()),
+    _required("kept", pa.bool_()),
+    _optional("drop_reason", pa.string()),
+    _required("group_size", pa.int32()),
+    _required("group_kept", pa.int32()),
+    _required("fold", pa.string()),  # train | heldout, by group
+    _optional("outcome", pa.float64()),
+    _optional("reward", pa.float64()),  # outcome minus the token cost
+    _required("n_turns", pa.int16()),
+    _required("assistant_tokens", pa.int32()),
+)
+
+# One row per kept turn: what the implicit process reward model says.
+TURN_SCORES = _schema(
+    _required("conversation_id", pa.string()),
+    _required("turn_index", pa.int16()),
+    _required("reward_version", pa.string()),
+    _required("ref_version", pa.string()),
+    _required("score", pa.float64()),  # beta times the summed log-ratio of the turn
+    _required("response_tokens", pa.int32()),
+)
+
+# One row per kept turn: every credit side by side on the same conversations.
+CREDIT_METHODS = ("outcome", "itpo", "norm_itpo", "norm_itpo_share", "uniform", "dirichlet", "oracle_pi")
+CREDITS = _schema(
+    _required("conversation_id", pa.string()),
+    _required("turn_index", pa.int16()),
+    _required("group_id", pa.string()),
+    _required("policy_version", pa.string()),
+    _optional("turn_kind", pa.string()),
+    _required("response_tokens", pa.int32()),
+    _optional("score", pa.float64()),
+    *(_optional(f"credit_{method}", pa.float64()) for method in CREDIT_METHODS),
+    *(_optional(f"advantage_{method}", pa.float64()) for method in CREDIT_METHODS),
+    _required("advantage", pa.float64()),  # of the algorithm that trains
+    _required("algorithm", pa.string()),
+)
+
+# One row per optimiser step or per named figure of a stage.
+METRICS = _schema(
+    _required("stage", pa.string()),
+    _required("step", pa.int64()),
+    _required("name", pa.string()),
+    _required("value", pa.float64()),
+)
+
+SCHEMAS = MappingProxyType(
+    {
+        "conversations": CONVERSATIONS,
+        "turns": TURNS,
+        "quarantine": QUARANTINE,
+        "curated": CURATED,
+        "turn_scores": TURN_SCORES,
+        "credits": CREDITS,
+        "metrics": METRICS,
+    }
+)

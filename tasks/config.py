@@ -1,0 +1,258 @@
+"""The whole configuration of an experiment: typed, frozen, loaded from TOML, hashed by section.
+
+Unknown keys and wrong types are refused with the offending value. No heavy import lives here, so a form, a
+scheduler or `--help` can load it at once.
+"""
+
+import hashlib
+import json
+import re
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+EXPERIMENT_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+ExperimentName = Annotated[str, StringConstraints(pattern=EXPERIMENT_PATTERN)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+
+
+class ConfigError(ValueError):
+    """The configuration is unusable; the message names the value and the remedy."""
+
+
+class Algorithm(StrEnum):
+    """The turn reward that trains the policy (see README, glossary)."""
+
+    NORM_ITPO_SHARE = "norm_itpo_share"
+    OUTCOME = "outcome"
+    ITPO = "itpo"
+    NORM_ITPO = "norm_itpo"
+    UNIFORM = "uniform"
+    DIRICHLET = "dirichlet"
+    ORACLE_PI = "oracle_pi"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Lake(_Section):
+    """Where the data lives: `file:///…` or a plain path (S3 comes behind the same protocol)."""
+
+    root: str = "lake"
+
+
+class Domain(_Section):
+    """Which environment, and how hard."""
+
+    name: Literal["sales"] = "sales"
+    preset: Literal["small", "hard"] = "small"
+
+
+class Logs(_Section):
+    """Where iteration 0 comes from: log files to import, or scripted logs written when `paths` is empty."""
+
+    paths: tuple[str, ...] = ()
+    format: Literal["openai", "tau_bench", "mtmeddialog"] = "openai"
+    outcome_column: str = "outcome"
+    scripted_conversations: Positive = 1500
+    scripted_requests: Positive = 3000  # extra short conversations whose customer says everything at once
+
+
+class Model(_Section):
+    """The policy network: a built-in size, or a folder of any Hugging Face causal LM with a chat template."""
+
+    size: Literal["xs", "s", "m", "l"] = "xs"
+    folder: str | None = None
+    max_context_tokens: Positive = 256
+
+
+class Sampling(_Section):
+    """How the policy is sampled, in rollouts and in evaluation alike."""
+
+    temperature: NonNegative = 1.0
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    max_new_tokens: Positive = 16
+
+
+class Collect(_Section):
+    """One iteration's rollouts."""
+
+    engine: Literal["transformers", "scripted"] = "transformers"
+    conversations: Positive = 2048
+    group_size: Annotated[int, Field(ge=2)] = 8
+    shards: Positive = 2
+    batch: Positive = 256
+    failure_budget: Fraction = 0.2
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> "Collect":
+        if self.conversations % self.group_size:
+            raise ValueError(
+                f"collect.conversations {self.conversations} is not a multiple of collect.group_size {self.group_size}"
+            )
+        return self
+
+
+class Curate(_Section):
+    """Which conversations may train."""
+
+    token_cost: NonNegative = 0.002
+    heldout_permille: Annotated[int, Field(ge=0, le=500)] = 100
+    min_group: Annotated[int, Field(ge=2)] = 2
+    drop_duplicates: bool = False
+
+
+class WarmStart(_Section):
+    """Supervised start of policy version 0, and the gates that it must pass."""
+
+    steps: Positive = 250
+    batch: Positive = 32
+    learning_rate: PositiveFloat = 5e-3
+    request_share: Fraction = 0.4
+    min_copy_accuracy: Fraction = 0.95
+    min_start_success: Fraction = 0.2
+
+
+class Reward(_Section):
+    """The implicit process reward model."""
+
+    beta: PositiveFloat = 0.2
+    learning_rate: PositiveFloat = 3e-4
+    first_epochs: Positive = 4
+    epochs: Positive = 1
+    minibatch: Positive = 64
+    replay_iterations: Annotated[int, Field(ge=0)] = 1
+    reference: Literal["initial", "collector"] = "initial"
+    score: Literal["after_update", "before_update"] = "after_update"
+    min_heldout_auc: Fraction = 0.6
+
+
+class Credit(_Section):
+    """From scores to advantages."""
+
+    algorithm: Algorithm = Algorithm.NORM_ITPO_SHARE
+    advantage: Literal["grpo", "rloo"] = "grpo"
+    share: Fraction = 0.5
+    temperature: PositiveFloat = 0.4
+    std_floor: PositiveFloat = 1e-4
+
+
+class Train(_Section):
+    """The policy step; `decay` multiplies the learning rate and the clip's excess over `clip_floor` per iteration."""
+
+    trainer: Literal["torch_local"] = "torch_local"
+    epochs: Positive = 3
+    minibatch: Positive = 96
+    learning_rate: PositiveFloat = 1e-3
+    clip_low: PositiveFloat = 0.6
+    clip_high: PositiveFloat = 1.5
+    clip_floor: PositiveFloat = 0.2
+    decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.75
+    dual_clip: Annotated[float, Field(gt=1.0)] = 3.0
+    kl_weight: NonNegative = 0.005
+    entropy_weight: NonNegative = 0.0
+    max_gradient_norm: PositiveFloat = 1.0
+
+
+class Evaluate(_Section):
+    """Held-out evaluation of candidate and incumbent on common scenarios and simulator seeds."""
+
+    unseen_scenarios: Positive = 768
+    seen_scenarios: Positive = 256
+    bootstrap: Positive = 2000
+
+
+class Decide(_Section):
+    """The promotion gate; thresholds in fractions of success and nats per token."""
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    min_gain: float = 0.0
+    rollback_loss: NonNegative = 0.05
+    max_kl: PositiveFloat = 1.0
+    min_entropy: NonNegative = 0.02
+
+
+class Config(_Section):
+    """An experiment from logs to policy. `seed` is the root of every random choice."""
+
+    experiment: ExperimentName
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    lake: Lake = Lake()
+    domain: Domain = Domain()
+    logs: Logs = Logs()
+    model: Model = Model()
+    sampling: Sampling = Sampling()
+    collect: Collect = Collect()
+    curate: Curate = Curate()
+    warm_start: WarmStart = WarmStart()
+    reward: Reward = Reward()
+    credit: Credit = Credit()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    decide: Decide = Decide()
+
+    def section(self, *names: str) -> dict[str, str]:
+        """The named sections as canonical JSON texts: the inputs that a stage commits under."""
+        whole = self.model_dump(mode="json")
+        return {name: canonical_json(whole[name]) for name in names}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that can change data; the lake's place is not part of it."""
+        return hashlib.sha256(canonical_json(self.model_dump(mode="json", exclude={"lake"})).encode()).hexdigest()
+
+
+def canonical_json(value: Any) -> str:  # Any: whatever JSON can hold
+    """One text per value: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def load(path: str | Path, *, overrides: dict[str, Any] | None = None) -> Config:  # Any: JSON values by dotted key
+    """Read a TOML file, apply overrides by dotted key (`collect.conversations`), check everything.
+
+    Raises ConfigError naming the file, the key, the value and what would be accepted.
+    """
+    data = _read_toml(Path(path))
+    for key, value in (overrides or {}).items():
+        _set(data, key.split("."), value)
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(error)}") from None
+
+
+def checked_experiment(name: str) -> str:
+    """The name itself, or ConfigError: it becomes a folder, so no slashes, dots or upper case."""
+    if not re.fullmatch(EXPERIMENT_PATTERN, name):
+        raise ConfigError(
+            f"experiment name {name!r}: use 1 to 63 of a-z, 0-9, '-' and '_', starting with a letter or digit"
+        )
+    return name
+
+
+def _read_toml(path: Path) -> dict[str, Any]:  # Any: TOML values
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; the shipped ones are in configs/") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML ({error})") from None
+
+
+def _set(data: dict[str, Any], keys: list[str], value: Any) -> None:  # Any: JSON values
+    for key in keys[:-1]:
+        data = data.setdefault(key, {})
+    data[keys[-1]] = value
+
+
+def _explain(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'config'} = {item['input']!r}: {item['msg']}" for item in error.errors()
+    )
