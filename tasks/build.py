@@ -1,0 +1,70 @@
+"""Names in the configuration become objects here, each chosen once from a plain dict; heavy imports are lazy."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from itpo_core.engines.base import Engine, Sampling
+from itpo_core.envs.catalogue import ENVIRONMENTS, Domain
+from tasks.config import Config
+from tasks.records import Lineage
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """An engine with the policy loaded, and the digests that identify how text became tokens."""
+
+    engine: Engine
+    tokenizer_digest: str
+    chat_template_digest: str
+
+
+def domain(config: Config) -> Domain:
+    """The environment of the experiment with its oracle and logging policy."""
+    return ENVIRONMENTS[config.domain.name](config.domain.preset)
+
+
+def speaker(config: Config, folder: Path) -> Speaker:
+    """The configured engine on the policy in `folder`."""
+    return SPEAKERS[config.collect.engine](config, folder)
+
+
+def sampling(config: Config) -> Sampling:
+    """How tokens are drawn, in rollouts and in evaluation alike."""
+    settings = config.sampling
+    return Sampling(
+        temperature=settings.temperature, top_p=settings.top_p, max_new_tokens=settings.max_new_tokens
+    )
+
+
+def lineage(config: Config, *, iteration: int, shard: int, policy_version: str, speaker: Speaker) -> Lineage:
+    """The columns that name who made the rows."""
+    environment = domain(config).environment
+    return Lineage(
+        experiment=config.experiment,
+        iteration=iteration,
+        shard=shard,
+        policy_version=policy_version,
+        simulator=environment.name,
+        simulator_version=environment.version,
+        simulator_digest=environment.digest,
+        judge_version=f"{environment.name}-rule-{environment.version}",
+        tokenizer_digest=speaker.tokenizer_digest,
+        chat_template_digest=speaker.chat_template_digest,
+        temperature=config.sampling.temperature,
+        top_p=config.sampling.top_p,
+    )
+
+
+def _transformers(config: Config, folder: Path) -> Speaker:
+    from itpo_core.engines.transformers import TransformersEngine
+    from itpo_core.tiny_policy import load_policy
+    from itpo_core.tokens import ChatFormat
+
+    model, tokenizer = load_policy(folder)
+    chat = ChatFormat.from_tokenizer(tokenizer, suppressed_ids(model))
+    engine = TransformersEngine(model, chat, max_context_tokens=config.model.max_context_tokens)
+    return Speaker(engine, chat.tokenizer_digest, chat.template_digest)
+
+
+SPEAKERS: dict[str, Callable[[Config, Path], Speaker]] = {"transformers": _transformers}

@@ -1,0 +1,157 @@
+"""Collect: the current policy talks to simulated users; one row per conversation and per assistant turn."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from itpo_core.envs.catalogue import Domain
+from itpo_core.identifiers import derive_seed, stable_id
+from itpo_core.rollout import RolloutSpec, run_conversations
+from itpo_core.types import Conversation, Split
+from storage import commits, registry
+from storage.commits import Commit
+from storage.objects import materialise
+from storage.tables import Table, to_table
+from storage.warehouse import run_checks, run_sql
+from tasks import build
+from tasks.context import Context, StageResult, finished
+from tasks.records import Lineage, conversation_row, turn_rows
+
+
+class FailureBudgetError(RuntimeError):
+    """Too many conversations broke; the iteration stops before anything trains."""
+
+
+def run_shard(context: Context, shard: int, *, on_progress: Callable[[int, int], None] | None = None) -> StageResult:
+    """Roll out one shard and publish it; a shard that is there already is left alone."""
+    policy = registry.current(context.store, context.experiment)
+    inputs = shard_inputs(context, policy)
+    manifest = commits.read_shard(context.store, context.key("rollouts"), shard)
+    resumed = manifest is not None
+    if manifest is None or manifest.inputs != inputs:
+        conversations, lineage = roll_out(context, policy, shard, on_progress=on_progress)
+        manifest = commits.publish_shard(
+            context.store,
+            context.key("rollouts"),
+            shard,
+            tables=rollout_tables(conversations, lineage),
+            inputs=inputs,
+            attempt=context.attempt,
+        )
+    rows = {file.table: file.rows for file in manifest.files}
+    return StageResult("collect", f"{context.key('rollouts').text}/shard-{shard:03d}", "", resumed, rows)
+
+
+def seal(context: Context) -> StageResult:
+    """Make the iteration's rollouts visible, once every shard is there and few enough conversations broke."""
+    existing = context.find("rollouts")
+    policy = sealed_policy(context, existing)
+    parents = {"policy": context.read("policy", policy.iteration).digest}
+    inputs = shard_inputs(context, policy)
+    if existing is not None:
+        commits.check_inputs(existing, parents=parents, inputs=inputs)
+        return finished("collect", existing, resumed=True)
+    check_shards(context, shards=context.config.collect.shards)
+    commit = commits.seal(
+        context.store,
+        context.key("rollouts"),
+        shards=context.config.collect.shards,
+        parents=parents,
+        inputs=inputs,
+    )
+    return finished("collect", commit, resumed=False, figures={file.table: file.rows for file in commit.files})
+
+
+def sealed_policy(context: Context, existing: Commit | None) -> registry.PolicyVersion:
+    """Who spoke the rollouts: of a sealed iteration the version it names, otherwise the current one."""
+    if existing is None:
+        return registry.current(context.store, context.experiment)
+    by_name = {version.name: version for version in registry.versions(context.store, context.experiment)}
+    return by_name[existing.inputs["policy_version"]]
+
+
+def shard_inputs(context: Context, policy: registry.PolicyVersion) -> dict[str, str]:
+    """Everything that decides the rows of a shard."""
+    return {
+        **context.config.section("domain", "model", "sampling", "collect"),
+        "seed": str(context.config.seed),
+        "policy_version": policy.name,
+        "policy_digest": policy.commit_digest,
+    }
+
+
+def roll_out(
+    context: Context,
+    policy: registry.PolicyVersion,
+    shard: int,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[Conversation], Lineage]:
+    """Hold the shard's conversations, batch by batch."""
+    domain = build.domain(context.config)
+    speaker = build.speaker(context.config, context.policy_folder(policy))
+    specs = shard_specs(context, domain, shard)
+    spoken: list[Conversation] = []
+    for batch in _batches(specs, context.config.collect.batch):
+        spoken += run_conversations(
+            speaker.engine,
+            domain.environment,
+            domain.oracle,
+            batch,
+            sampling=build.sampling(context.config),
+        )
+        if on_progress is not None:
+            on_progress(len(spoken), len(specs))
+    return spoken, build.lineage(context, domain, speaker, policy_version=policy.name, shard=shard)
+
+
+def shard_specs(context: Context, domain: Domain, shard: int) -> list[RolloutSpec]:
+    """The conversations of one shard: whole groups, dealt in turn, seeded by their place in the experiment."""
+    settings, root = context.config.collect, context.config.seed
+    groups = settings.conversations // settings.group_size
+    scenarios = domain.environment.scenarios(
+        Split.SEEN, count=groups, seed=derive_seed(root, "scenarios", context.iteration)
+    )
+    return [
+        RolloutSpec(
+            conversation_id=stable_id(context.experiment, context.iteration, group, sample),
+            group_id=stable_id(context.experiment, context.iteration, group),
+            sample_index=sample,
+            seed=derive_seed(root, "conversation", context.iteration, group, sample),
+            scenario=scenarios[group],
+        )
+        for group in range(shard, groups, settings.shards)
+        for sample in range(settings.group_size)
+    ]
+
+
+def rollout_tables(conversations: Sequence[Conversation], lineage: Lineage) -> dict[str, Table]:
+    """The two datasets of a shard, in their total order."""
+    ordered = sorted(conversations, key=lambda conversation: (conversation.group_id, conversation.sample_index))
+    return {
+        "conversations": to_table("conversations", [conversation_row(each, lineage) for each in ordered]),
+        "turns": to_table("turns", [row for each in ordered for row in turn_rows(each, lineage)]),
+    }
+
+
+def check_shards(context: Context, *, shards: int) -> None:
+    """Before anything becomes visible: the lake's checks, then the failure budget."""
+    paths = {name: shard_paths(context, name, shards=shards) for name in ("conversations", "turns")}
+    run_checks(paths)
+    counts = run_sql("failures.sql", relations=paths, parameters={}).to_pylist()[0]
+    if counts["failed"] > context.config.collect.failure_budget * counts["conversations"]:
+        raise FailureBudgetError(
+            f"{context.key('rollouts').text}: {counts['failed']} of {counts['conversations']} conversations failed, "
+            f"over the budget collect.failure_budget = {context.config.collect.failure_budget:.0%}; first cause: "
+            f"{counts['first_cause']}"
+        )
+
+
+def shard_paths(context: Context, table: str, *, shards: int) -> list[Path]:
+    """Local paths of one table over all published shards; MissingShard names those that are not there."""
+    manifests = commits.read_shards(context.store, context.key("rollouts"), shards=shards)
+    keys = [file.key for manifest in manifests for file in manifest.files if file.table == table]
+    return materialise(context.store, keys)
+
+
+def _batches(specs: Sequence[RolloutSpec], size: int) -> list[Sequence[RolloutSpec]]:
+    return [specs[start : start + size] for start in range(0, len(specs), size)]

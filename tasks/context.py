@@ -1,0 +1,89 @@
+"""What every stage is given: the configuration, its iteration and the lake; and what it gives back."""
+
+import os
+import subprocess
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from storage import commits, objects, registry, weights
+from storage.commits import Commit, CommitKey
+from storage.objects import ObjectStore
+from storage.paths import repository_root
+from tasks.config import Config
+
+Figures = Mapping[str, float | int | str]
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """One committed output: its commit key and data digest, whether it was there already, and a few figures."""
+
+    stage: str
+    commit: str
+    digest: str
+    resumed: bool
+    figures: Figures = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Context:
+    """One iteration of one experiment. `attempt` names this try in side facts, never in data."""
+
+    config: Config
+    iteration: int
+    attempt: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        """The lake of the configuration."""
+        return objects.open_store(self.config.lake.root)
+
+    @property
+    def experiment(self) -> str:
+        """The experiment's name, also its folder in the lake."""
+        return self.config.experiment
+
+    def key(self, kind: str, iteration: int | None = None) -> CommitKey:
+        """The commit of this kind at this (or the given) iteration."""
+        return CommitKey(self.experiment, kind, self.iteration if iteration is None else iteration)
+
+    def find(self, kind: str, iteration: int | None = None) -> Commit | None:
+        """That commit, or None when it has not been sealed."""
+        return commits.find(self.store, self.key(kind, iteration))
+
+    def read(self, kind: str, iteration: int | None = None) -> Commit:
+        """That commit; MissingCommit says which stage to run."""
+        return commits.read(self.store, self.key(kind, iteration))
+
+    def work_folder(self, *parts: str) -> Path:
+        """A private scratch folder on local disk; anything in it can be made again from the lake."""
+        base = Path(os.environ.get("ITPO_WORK", repository_root() / ".work"))
+        return base / self.experiment / f"iteration={self.iteration:04d}" / Path(*parts)
+
+    def policy_folder(self, version: registry.PolicyVersion) -> Path:
+        """The weights of a registered version as a local folder that `from_pretrained` reads."""
+        return self.artifact_folder(self.read("policy", version.iteration))
+
+    def artifact_folder(self, commit: Commit) -> Path:
+        """A commit's artifacts as a local folder, verified; named by digest, so it is fetched once."""
+        base = Path(os.environ.get("ITPO_WORK", repository_root() / ".work"))
+        return weights.get_folder(self.store, commit.artifacts, base / "weights" / commit.digest[:32])
+
+
+def finished(stage: str, commit: Commit, *, resumed: bool, figures: Figures | None = None) -> StageResult:
+    """The result of a stage whose output is this commit."""
+    return StageResult(stage, commit.key.text, commit.digest, resumed, figures or {})
+
+
+def code_revision() -> str:
+    """The checkout's commit id, or `unknown` outside one; a side fact, never part of data."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=repository_root(), capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return answer.stdout.strip()
