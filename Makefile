@@ -23,8 +23,8 @@ help:  ## this list
 setup: $(STAMP)  ## make .venv from the locks, byte-compiled; at once when nothing changed
 
 # torch first and by pip alone: pip's own configuration may offer a CPU build, which uv would not see. All of it is
-# byte-compiled at the end, once and on every core. torch ships a file in the syntax of Python 3.12, which 3.11 cannot compile and never
-# imports: hence `|| true`.
+# byte-compiled at the end, once and on every core. torch ships a file in the syntax of Python 3.12, which 3.11
+# cannot compile and never imports: hence `|| true`.
 $(STAMP): requirements/uv.txt requirements/torch.txt requirements/lock.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install it, or say make PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(RUN) || { echo "making .venv"; $(PYTHON) -m venv .venv; }

@@ -4,7 +4,7 @@ import os
 from collections.abc import Generator
 from pathlib import Path
 
-# Before anything imports torch: with two test processes on two cores, spinning threads cost more than they bring.
+# Before anything imports torch: with two test processes on two cores, spinning threads only cost.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -23,7 +23,12 @@ def pytest_runtest_makereport(
     """In CI a missing tool is a failure: only tests on real data, which CI never has, may be skipped."""
     report = yield
     may_skip = os.environ.get("CI") != "true" or item.get_closest_marker("real_data") is not None
-    if report.skipped and not may_skip and call.excinfo is not None and call.excinfo.errisinstance(pytest.skip.Exception):
+    if (
+        report.skipped
+        and not may_skip
+        and call.excinfo is not None
+        and call.excinfo.errisinstance(pytest.skip.Exception)
+    ):
         report.outcome = "failed"
         report.longrepr = f"skipped although CI=true: {call.excinfo.value}"
     return report
@@ -31,7 +36,7 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder that ITPO_REAL_DATA names; the test is skipped without it (docs/real-data.md says what it holds)."""
+    """The folder that ITPO_REAL_DATA names; the test is skipped without it."""
     named = os.environ.get("ITPO_REAL_DATA")
     if named is None:
         pytest.skip("ITPO_REAL_DATA is not set")

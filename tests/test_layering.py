@@ -1,4 +1,4 @@
-"""Imports point one way; each heavy library has one home. Every rule is shown to go red on a planted fault."""
+"""Imports point one way; each heavy library has one home. Each rule is seen to go red on a planted fault."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which module imports which: layers, adapters, weight at import time, cycles. Each check takes parsed sources."""
+"""Which module imports which: layers, adapters, weight at import time, cycles."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -29,7 +29,11 @@ ADAPTER_OF = {
     "openrlhf": "itpo_core/trainers/openrlhf_ray.py",
     "s3fs": "storage/s3.py",
 }
-HEAVY = {"duckdb", "matplotlib", "polars", "pyarrow", "tensorboard"} | (HOME_OF.keys() - {"airflow"}) | ADAPTER_OF.keys()
+HEAVY = (
+    {"duckdb", "matplotlib", "polars", "pyarrow", "tensorboard"}
+    | (HOME_OF.keys() - {"airflow"})
+    | ADAPTER_OF.keys()
+)
 ARITHMETIC = {
     f"itpo_core.{name}"
     for name in (
@@ -61,7 +65,9 @@ def _walk(node: ast.AST, source: Source, *, at_import_time: bool) -> Iterator[Im
     for child in ast.iter_child_nodes(node):
         for name in _names(child, source):
             yield Import(name, child.lineno, at_import_time)  # pyright: ignore[reportAttributeAccessIssue]
-        later = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or _is_type_checking(child)
+        later = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or _is_type_checking(
+            child
+        )
         yield from _walk(child, source, at_import_time=at_import_time and not later)
 
 
@@ -73,7 +79,9 @@ def _names(node: ast.AST, source: Source) -> list[str]:
             base = _absolute(source, module, level)
             # `from storage import paths` may name a module: both readings are kept.
             return [base, *(f"{base}.{alias.name}" for alias in aliases)]
-        case ast.Call(func=ast.Name(id="__import__" | "import_module"), args=[ast.Constant(value=str(name)), *_]):
+        case ast.Call(
+            func=ast.Name(id="__import__" | "import_module"), args=[ast.Constant(value=str(name)), *_]
+        ):
             return [name]
         case ast.Call(func=ast.Attribute(attr="import_module"), args=[ast.Constant(value=str(name)), *_]):
             return [name]
@@ -127,7 +135,7 @@ def arithmetic_faults(sources: list[Source]) -> list[str]:
 
 
 def heavy_faults(sources: list[Source]) -> list[str]:
-    """What `dags/` and `tasks/config.py` would load as soon as they are imported, through our own modules too."""
+    """What `dags/` and `tasks/config.py` would load as soon as they are imported, at any remove."""
     graph = {source.module: _at_import_time(source) for source in sources}
     light = [s.module for s in sources if s.package == "dags" or s.module == "tasks.config"]
     return sorted(
