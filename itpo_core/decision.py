@@ -1,0 +1,92 @@
+"""From evidence to a verdict: promote the candidate, hold it, or roll the incumbent back. Pure arithmetic on intervals."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Action(StrEnum):
+    """What happens to the current version."""
+
+    PROMOTE = "promote"
+    HOLD = "hold"
+    ROLLBACK = "rollback"
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """A paired difference of mean success (fractions), with its interval and the number of pairs."""
+
+    mean: float
+    lower: float
+    upper: float
+    pairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How far the candidate moved: nats per token to its parent, entropy left, share of failed evaluations."""
+
+    kl: float
+    entropy: float
+    failed_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What the evidence is held against."""
+
+    min_gain: float
+    rollback_loss: float
+    max_kl: float
+    min_entropy: float
+    max_failed_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The action and, in words with the numbers, why."""
+
+    action: Action
+    reason: str
+
+
+def decide(gain: Gain, drift: Drift, thresholds: Thresholds, *, incumbent_loss: Gain | None) -> Verdict:
+    """Promote only on a proven gain by a healthy candidate; roll back only on a proven loss; otherwise hold.
+
+    `gain` is candidate minus incumbent. `incumbent_loss` is the incumbent's predecessor minus the incumbent,
+    measured afresh on the same scenarios; None when there is no predecessor.
+    """
+    alarm = drift_alarm(drift, thresholds)
+    if gain.lower > thresholds.min_gain and alarm is None:
+        return Verdict(Action.PROMOTE, f"gain {_percent(gain)} is above {100 * thresholds.min_gain:+.1f} points")
+    if incumbent_loss is not None and incumbent_loss.lower > thresholds.rollback_loss:
+        return Verdict(Action.ROLLBACK, f"the incumbent lost {_percent(incumbent_loss)} against its predecessor")
+    if alarm is not None:
+        return Verdict(Action.HOLD, alarm)
+    return Verdict(Action.HOLD, f"gain {_percent(gain)} is not proven above {100 * thresholds.min_gain:+.1f} points")
+
+
+def decide_first(
+    *, copy_accuracy: float, start_success: float, min_copy_accuracy: float, min_start_success: float
+) -> Verdict:
+    """Version 0 has no incumbent: it is promoted when it copies facts and succeeds often enough to learn from."""
+    if copy_accuracy < min_copy_accuracy:
+        return Verdict(Action.HOLD, f"copy accuracy {copy_accuracy:.3f} is below {min_copy_accuracy:.3f}")
+    if start_success < min_start_success:
+        return Verdict(Action.HOLD, f"start success {start_success:.1%} is below {min_start_success:.1%}")
+    return Verdict(Action.PROMOTE, f"copy accuracy {copy_accuracy:.3f}, start success {start_success:.1%}")
+
+
+def drift_alarm(drift: Drift, thresholds: Thresholds) -> str | None:
+    """The first limit that the candidate broke, in words; None when it is healthy."""
+    if not drift.kl <= thresholds.max_kl:
+        return f"KL to the parent {drift.kl:.3f} nats per token is above {thresholds.max_kl:.3f}"
+    if not drift.entropy >= thresholds.min_entropy:
+        return f"entropy {drift.entropy:.3f} nats per token is below {thresholds.min_entropy:.3f}"
+    if not drift.failed_share <= thresholds.max_failed_share:
+        return f"{drift.failed_share:.1%} of the evaluation failed, above {thresholds.max_failed_share:.1%}"
+    return None
+
+
+def _percent(gain: Gain) -> str:
+    return f"{100 * gain.mean:+.1f} points [{100 * gain.lower:+.1f}, {100 * gain.upper:+.1f}] on {gain.pairs} pairs"

@@ -1,0 +1,62 @@
+"""Curate: DuckDB decides which conversations may train; each of the others is counted under one named reason."""
+
+from collections import Counter
+
+from storage import commits
+from storage.commits import Commit
+from storage.tables import Table
+from storage.warehouse import run_checks, run_sql, sql_digests
+from tasks.config import Config
+from tasks.context import Context, StageResult, finished
+
+SQL = ("curated.sql",)
+
+
+def run(context: Context) -> StageResult:
+    """Curate the iteration's rollouts and commit one row per conversation."""
+    rollouts = context.read("rollouts")
+    parents = {"rollouts": rollouts.digest}
+    inputs = {**context.config.section("curate"), **sql_digests(SQL), "seed": str(context.config.seed)}
+    existing = context.find("curated")
+    if existing is not None:
+        commits.check_inputs(existing, parents=parents, inputs=inputs)
+        return finished("curate", existing, resumed=True)
+    curated = curated_table(context, rollouts)
+    commit = commits.commit(
+        context.store,
+        context.key("curated"),
+        tables={"curated": curated},
+        parents=parents,
+        inputs=inputs,
+        attempt=context.attempt,
+    )
+    return finished("curate", commit, resumed=False, figures=drop_counts(curated))
+
+
+def curated_table(context: Context, rollouts: Commit) -> Table:
+    """Run the curation SQL over the committed files, then its checks."""
+    paths = {name: commits.table_paths(context.store, rollouts, name) for name in ("conversations", "turns")}
+    curated = run_sql(
+        "curated.sql", relations=paths, parameters=parameters(context.config, rollouts, logged=context.iteration == 0)
+    )
+    run_checks({**paths, "curated": curated})
+    return curated
+
+
+def parameters(config: Config, rollouts: Commit, *, logged: bool) -> dict[str, str | int | float | bool]:
+    """The named parameters of the SQL. Logged conversations stand alone, so no group is asked of them."""
+    return {
+        "policy_version": rollouts.inputs["policy_version"],
+        "token_cost": config.curate.token_cost,
+        "heldout_permille": config.curate.heldout_permille,
+        "split_salt": f"{config.experiment}:{config.seed}",
+        "min_group": config.curate.min_group,
+        "require_groups": not logged,
+        "drop_duplicates": config.curate.drop_duplicates,
+    }
+
+
+def drop_counts(curated: Table) -> dict[str, int]:
+    """How many were kept, and how many dropped under each reason."""
+    reasons = Counter(reason or "kept" for reason in curated.column("drop_reason").to_pylist())
+    return dict(sorted(reasons.items()))
