@@ -12,8 +12,8 @@ s = sqrt(sum (r - m)^2 / (n - 1)):
 - rloo: A_i = r_i - (n m - r_i) / (n - 1).            Source: RLOO (arXiv:2402.14740).
 
 Per turn, the same two over the returns-to-go G_ik = sum_{j>=k} reward_ij (undiscounted, turns that
-happened), each turn index k by itself, among the valid members of the group in which turn k happened; n, m and
-s are theirs.
+happened), each turn index k by itself, among the valid members of the group in which turn k happened; n, m
+and s are theirs.
 
 Named rules, in this order:
 1. an invalid member never votes and its advantage is 0, whatever its reward holds (also NaN);
