@@ -61,11 +61,15 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message as written; `tool_calls` is the call list as JSON text, exactly as logged."""
+    """One message as written; `tool_calls` is the call list as JSON text, exactly as logged.
+
+    `tool_call_id` names, on a tool message, the call that it answers.
+    """
 
     role: Role
     content: str
     tool_calls: str | None = None
+    tool_call_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,14 +29,15 @@ class Lineage:
 
 
 def messages_json(messages: Sequence[Message]) -> str:
-    """Messages as one JSON text, in order; `tool_calls` only where there are some."""
+    """Messages as one JSON text, in order; `tool_calls` and `tool_call_id` only where there are some."""
     return json.dumps([_message(message) for message in messages], ensure_ascii=False, separators=(",", ":"))
 
 
 def messages_from_json(text: str) -> tuple[Message, ...]:
     """The inverse of `messages_json`."""
     return tuple(
-        Message(Role(item["role"]), item["content"], item.get("tool_calls")) for item in json.loads(text)
+        Message(Role(item["role"]), item["content"], item.get("tool_calls"), item.get("tool_call_id"))
+        for item in json.loads(text)
     )
 
 
@@ -163,7 +164,8 @@ def _truth_columns(truth: TurnTruth | None) -> Row:
 
 def _message(message: Message) -> dict[str, str]:
     plain = {"role": message.role.value, "content": message.content}
-    return plain if message.tool_calls is None else {**plain, "tool_calls": message.tool_calls}
+    tools = {"tool_calls": message.tool_calls, "tool_call_id": message.tool_call_id}
+    return plain | {name: value for name, value in tools.items() if value is not None}
 
 
 def _tools(tool_calls: str | None) -> str | None:

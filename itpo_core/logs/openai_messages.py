@@ -1,0 +1,94 @@
+"""OpenAI-style logs: one row per conversation, `{"id", "messages": [...], "outcome", "metadata": {...}}`.
+
+Of the metadata the keys `scenario_id`, `scenario` (the hidden facts of a simulated scenario), `domain`,
+`split`, `persona_id` and `seed` mean something; the rest is kept as it is.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from itpo_core.logs.messages import parse_messages
+from itpo_core.logs.outcomes import outcome_of
+from itpo_core.logs.parsed import (
+    Parsed,
+    ParsedConversation,
+    RejectReason,
+    Row,
+    RowRejected,
+    canonical,
+    parse_each,
+    storable,
+)
+from itpo_core.types import Split
+
+
+def parse(rows: Iterable[tuple[int, Row]], *, outcome_column: str) -> Iterator[Parsed]:
+    """One conversation or rejection per row, in order."""
+    return parse_each(rows, lambda number, row: _conversation(number, row, outcome_column))
+
+
+def _conversation(number: int, row: Row, outcome_column: str) -> ParsedConversation:
+    parsed = parse_messages(_messages(row))
+    metadata = _metadata(row)
+    return ParsedConversation(
+        rows=(number,),
+        messages=parsed.messages,
+        outcome=outcome_of(row, outcome_column),
+        suggestions=parsed.suggestions,
+        logged_id=_text(row, "id") or _text(row, "conversation_id"),
+        scenario_id=_text(metadata, "scenario_id"),
+        domain=_text(metadata, "domain") or "logs",
+        split=_split(metadata),
+        persona_id=_text(metadata, "persona_id") or "default",
+        seed=_seed(metadata),
+        latent_json=canonical(metadata.get("scenario", metadata)),
+        notes=parsed.notes,
+    )
+
+
+def _messages(row: Row) -> object:
+    if "messages" in row:
+        return row["messages"]
+    if "conversations" in row:
+        raise RowRejected(
+            RejectReason.SHAREGPT_KEYS,
+            "the row has ShareGPT's `conversations` with from and value: rename it to messages, from to role "
+            "(human is user, gpt is assistant) and value to content",
+        )
+    keys = ", ".join(sorted(map(str, row)))[:200]
+    raise RowRejected(RejectReason.MISSING_MESSAGES, f"the row has no `messages`; its keys are: {keys}")
+
+
+def _metadata(row: Row) -> Mapping[str, object]:
+    metadata = row.get("metadata")
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise RowRejected(
+            RejectReason.BAD_METADATA, f"metadata is a {type(metadata).__name__}, not an object"
+        )
+    return metadata
+
+
+def _text(row: Mapping[str, object], key: str) -> str | None:
+    value = row.get(key)
+    return None if value is None or value == "" else storable(str(value), where=key)
+
+
+def _split(metadata: Mapping[str, object]) -> Split:
+    named = metadata.get("split") or Split.SEEN.value
+    if named not in tuple(Split):
+        raise RowRejected(
+            RejectReason.BAD_METADATA, f"metadata.split is {str(named)[:60]!a}, not seen or unseen"
+        )
+    return Split(str(named))
+
+
+def _seed(metadata: Mapping[str, object]) -> int:
+    seed = metadata.get("seed")
+    if seed is None:
+        return 0
+    if not isinstance(seed, int) or not -(2**63) <= seed < 2**63:
+        raise RowRejected(
+            RejectReason.BAD_METADATA, f"metadata.seed is {str(seed)[:60]!a}, not a 64-bit integer"
+        )
+    return int(seed)
