@@ -1,12 +1,12 @@
 -- Grain:  one row per evaluation scenario on which both versions were scored.
 -- Reads:  conversations        (of one evaluation)
--- Params: $better, $worse      (policy versions; the difference is better minus worse)
+-- Params: $better, $worse      (policy versions; the difference is better minus worse), $split
 -- Drops:  scenarios on which either version has no outcome.
 
 with better as (
     select group_id, scenario_id, split, outcome, assistant_tokens
     from conversations
-    where policy_version = $better
+    where policy_version = $better and split = $split
 ),
 
 worse as (

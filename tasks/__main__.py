@@ -1,0 +1,186 @@
+"""The `itpo` command: every stage by hand, all of them in order, and what a person asks of the lake.
+
+Errors that a user can mend end with one line and exit code 2; anything else is a bug and shows its traceback.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from storage.errors import StorageError
+from tasks.config import Algorithm, ConfigError
+from tasks.options import Options, options_of
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="TOML file of the experiment.")]
+ExperimentOption = Annotated[str | None, typer.Option("--experiment", "-e", help="Name; default: the file's.")]
+IterationOption = Annotated[int, typer.Option("--iteration", "-i", min=0, help="Which iteration.")]
+LakeOption = Annotated[str | None, typer.Option("--lake", help="Root of the lake; default: the file's.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Root of every random choice.")]
+AlgorithmOption = Annotated[Algorithm | None, typer.Option("--algorithm", help="Turn reward that trains.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the file, e.g. train.epochs=2.")
+]
+DEFAULT_CONFIG = Path("configs/sales_small.toml")
+
+
+def _stage(name: str, summary: str) -> None:
+    @app.command(name.replace("_", "-"), help=summary)
+    def command(
+        config: ConfigOption = DEFAULT_CONFIG,
+        experiment: ExperimentOption = None,
+        iteration: IterationOption = 0,
+        lake: LakeOption = None,
+        seed: SeedOption = None,
+        algorithm: AlgorithmOption = None,
+        settings: SetOption = None,
+    ) -> None:
+        from tasks import console
+
+        options = options_of(config, experiment=experiment, lake=lake, seed=seed, algorithm=algorithm, settings=settings)
+        console.run_stage(options, name, iteration)
+
+
+for _name, _summary in {
+    "collect": "Roll out the current policy with simulated users, all shards, and seal the iteration.",
+    "curate": "Decide in SQL which conversations may train, and count the others by reason.",
+    "warm_start": "Make policy version 0 from the logs of iteration 0.",
+    "fit_reward": "Fit the implicit process reward model and score every kept turn.",
+    "credit": "Write every credit method side by side, and the advantages that train.",
+    "train_policy": "Train a candidate on the credited turns.",
+    "evaluate": "Evaluate candidate and incumbent on common held-out scenarios and seeds.",
+    "decide": "Promote, hold or roll back, with the evidence in the registry.",
+    "report": "Write the HTML report of the iteration and of the experiment.",
+}.items():
+    _stage(_name, _summary)
+
+
+@app.command("run", help="Run whole iterations in this process, without Airflow; finished stages are skipped.")
+def run_command(
+    config: ConfigOption = DEFAULT_CONFIG,
+    experiment: ExperimentOption = None,
+    iterations: Annotated[int, typer.Option(min=0, help="Online iterations after iteration 0.")] = 5,
+    lake: LakeOption = None,
+    seed: SeedOption = None,
+    algorithm: AlgorithmOption = None,
+    settings: SetOption = None,
+) -> None:
+    """All stages of iterations 0 to `iterations`, in order."""
+    from tasks import console
+
+    options = options_of(config, experiment=experiment, lake=lake, seed=seed, algorithm=algorithm, settings=settings)
+    console.run_iterations(options, iterations)
+
+
+@app.command("import", help="Import log files as iteration 0 of an experiment.")
+def import_command(
+    files: Annotated[list[Path], typer.Argument(help="JSONL, JSON or Parquet files.")],
+    experiment: Annotated[str, typer.Option("--experiment", "-e", help="Name of the experiment to start.")],
+    log_format: Annotated[str, typer.Option("--format", "-f", help="openai, tau_bench or mtmeddialog.")] = "openai",
+    outcome_column: Annotated[str, typer.Option(help="Where an openai log holds its outcome.")] = "outcome",
+    config: ConfigOption = DEFAULT_CONFIG,
+    lake: LakeOption = None,
+    settings: SetOption = None,
+) -> None:
+    """Accepted + quarantined + duplicate = read, with the reasons."""
+    from tasks import console
+
+    logs = {"paths": [str(path) for path in files], "format": log_format, "outcome_column": outcome_column}
+    options = options_of(config, experiment=experiment, lake=lake, settings=settings).with_section("logs", logs)
+    console.run_stage(options, "import", 0)
+
+
+@app.command("sql", help="Query the committed lake: views conversations, turns, credits, evaluations, policies, ...")
+def sql_command(
+    statement: Annotated[str | None, typer.Argument(help="One SQL statement; none opens a list of the views.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    experiment: ExperimentOption = None,
+    lake: LakeOption = None,
+    file: Annotated[Path | None, typer.Option("--file", help="Read the statement from a file.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Most rows to print.")] = 50,
+    script: Annotated[Path | None, typer.Option(help="Write the views as SQL for `duckdb -init`.")] = None,
+) -> None:
+    """Plain SQL over exactly the committed rows."""
+    from tasks import ask
+
+    options = options_of(config, experiment=experiment, lake=lake)
+    if script is not None:
+        ask.write_script(options, script)
+    else:
+        ask.print_answer(options, file.read_text(encoding="utf-8") if file else statement, rows=rows)
+
+
+@app.command("policies", help="Every registered version and every decision, newest last.")
+def policies_command(
+    config: ConfigOption = DEFAULT_CONFIG, experiment: ExperimentOption = None, lake: LakeOption = None
+) -> None:
+    """The registry as two tables."""
+    from tasks import console
+
+    console.print_registry(options_of(config, experiment=experiment, lake=lake))
+
+
+@app.command("rollback", help="Make an earlier version current again; the event and its reason are kept.")
+def rollback_command(
+    reason: Annotated[str, typer.Option(help="Why; it is kept in the registry.")],
+    to: Annotated[str | None, typer.Option(help="Version, e.g. sales/v0002; default: the one before.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    experiment: ExperimentOption = None,
+    lake: LakeOption = None,
+) -> None:
+    """The current version changes; nothing is deleted."""
+    from tasks import console
+
+    console.roll_back(options_of(config, experiment=experiment, lake=lake), to=to, reason=reason)
+
+
+@app.command("chat", help="Talk to any policy version, or to any folder of a causal language model.")
+def chat_command(
+    policy: Annotated[str, typer.Argument(help="Version (sales/v0003), 'current', or a model folder.")] = "current",
+    config: ConfigOption = DEFAULT_CONFIG,
+    experiment: ExperimentOption = None,
+    lake: LakeOption = None,
+    seed: SeedOption = None,
+) -> None:
+    """One message a line; an empty line ends the conversation."""
+    from tasks import chat
+
+    chat.talk(options_of(config, experiment=experiment, lake=lake, seed=seed), policy)
+
+
+@app.command("verify", help="Recompute every hash of an experiment and name what does not match.")
+def verify_command(
+    config: ConfigOption = DEFAULT_CONFIG, experiment: ExperimentOption = None, lake: LakeOption = None
+) -> None:
+    """Exit code 1 when something does not match."""
+    from tasks import console
+
+    raise typer.Exit(console.verify(options_of(config, experiment=experiment, lake=lake)))
+
+
+@app.command("doctor", help="What is installed, reachable and writable, and what to do about the rest.")
+def doctor_command(
+    lake: Annotated[str, typer.Option("--lake", help="Root of the lake to try.")] = "lake",
+) -> None:
+    """Exit code 1 when something required is missing."""
+    from tasks import doctor
+
+    raise typer.Exit(doctor.run(lake))
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    try:
+        app()
+    except (ConfigError, StorageError) as error:
+        typer.secho(f"itpo: {error}", err=True, fg=typer.colors.RED)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
+
+__all__ = ["Options", "app", "main"]

@@ -1,0 +1,63 @@
+"""`itpo chat`: a person takes the user's seat and talks to any policy version."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+
+from itpo_core.engines.base import Engine, Sampling
+from itpo_core.types import Message, Role
+from storage import registry
+from tasks import build
+from tasks.config import ConfigError
+from tasks.context import Context
+from tasks.options import Options
+
+OUT = Console(highlight=False)
+
+
+def talk(options: Options, policy: str) -> None:
+    """Read lines until an empty one; every answer is sampled as in a rollout."""
+    config = options.load()
+    context = Context(config, 0)
+    folder = policy_folder(context, policy)
+    OUT.print(f"talking to {policy} ({folder}); an empty line ends")
+    speaker = build.speaker(config, folder)
+    for answer in answers(speaker.engine, _lines(), seed=config.seed, sampling=build.sampling(config)):
+        OUT.print(f"[bold]assistant[/bold] {answer}")
+
+
+def policy_folder(context: Context, policy: str) -> Path:
+    """A registered version, `current`, or a model folder as a local folder."""
+    if Path(policy).is_dir():
+        return Path(policy)
+    versions = {version.name: version for version in registry.versions(context.store, context.experiment)}
+    if policy == "current":
+        return context.policy_folder(registry.current(context.store, context.experiment))
+    if policy not in versions:
+        raise ConfigError(f"policy {policy!r}: not a folder, nor one of {', '.join(versions) or 'no versions yet'}")
+    return context.policy_folder(versions[policy])
+
+
+def answers(engine: Engine, said: Iterable[str], *, seed: int, sampling: Sampling) -> Iterable[str]:
+    """One assistant answer per user line, in one conversation; stops when the context is full."""
+    session = None
+    for line in said:
+        message = Message(Role.USER, line)
+        if session is None:
+            session = engine.open([[message]], seeds=[seed], sampling=sampling)
+        elif not session.append(0, [message]):
+            yield "(the conversation no longer fits the policy's context)"
+            return
+        yield session.advance()[0].text
+
+
+def _lines() -> Iterable[str]:
+    while True:
+        try:
+            line = OUT.input("you> ").strip()
+        except EOFError:
+            return
+        if not line:
+            return
+        yield line

@@ -1,0 +1,126 @@
+"""Credit: every turn reward side by side on the same conversations, and the advantages that will train."""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from itpo_core.envs.base import TurnOracle
+from itpo_core.identifiers import derive_seed
+from storage import commits
+from storage.commits import Commit
+from storage.tables import Table, to_table
+from storage.warehouse import run_checks, run_sql, sql_digests
+from tasks import build
+from tasks.config import Algorithm, Config
+from tasks.context import Context, StageResult, finished
+from tasks.metrics import figures_of
+from tasks.records import truths_of
+
+NEEDS_SCORES = frozenset({Algorithm.ITPO, Algorithm.NORM_ITPO, Algorithm.NORM_ITPO_SHARE})
+SQL = {"grpo": "credits_grpo.sql", "rloo": "credits_rloo.sql"}
+
+
+class TurnInput(TypedDict):
+    """What SQL cannot compute: a placebo draw, and the oracle's advantage where there is an oracle."""
+
+    conversation_id: str
+    turn_index: int
+    dirichlet_draw: float
+    oracle_advantage: float | None
+
+
+def run(context: Context) -> StageResult:
+    """Commit one row per kept turn with every method's credit and advantage."""
+    sources = {name: context.read(name) for name in ("rollouts", "curated", "reward")}
+    parents = {name: commit.digest for name, commit in sources.items()}
+    inputs = {
+        **context.config.section("credit"),
+        **sql_digests((SQL[context.config.credit.advantage],)),
+        "seed": str(context.config.seed),
+    }
+    existing = context.find("credit")
+    if existing is not None:
+        commits.check_inputs(existing, parents=parents, inputs=inputs)
+        return finished("credit", existing, resumed=True)
+    algorithm = usable_algorithm(context, sources["reward"])
+    credits = credit_table(context, sources, algorithm)
+    commit = commits.commit(
+        context.store,
+        context.key("credit"),
+        tables={"credits": credits},
+        parents=parents,
+        inputs=inputs,
+        attempt=context.attempt,
+    )
+    return finished("credit", commit, resumed=False, figures={"turns": credits.num_rows, "algorithm": algorithm.value})
+
+
+def usable_algorithm(context: Context, reward: Commit) -> Algorithm:
+    """The configured algorithm, or the sparse outcome while the reward model's gate is closed."""
+    wanted = context.config.credit.algorithm
+    gate_open = figures_of(context.store, reward)["fit_reward/gate_open"] == 1.0
+    return wanted if gate_open or wanted not in NEEDS_SCORES else Algorithm.OUTCOME
+
+
+def credit_table(context: Context, sources: dict[str, Commit], algorithm: Algorithm) -> Table:
+    """Run the credit SQL over the committed files, then its checks."""
+    relations = {
+        "turns": commits.table_paths(context.store, sources["rollouts"], "turns"),
+        "curated": commits.table_paths(context.store, sources["curated"], "curated"),
+        "turn_scores": commits.table_paths(context.store, sources["reward"], "turn_scores"),
+        "turn_inputs": turn_inputs(context, sources["rollouts"]),
+    }
+    settings = context.config.credit
+    credits = run_sql(
+        SQL[settings.advantage],
+        relations=relations,
+        parameters={
+            "algorithm": algorithm.value,
+            "share": settings.share,
+            "temperature": settings.temperature,
+            "std_floor": settings.std_floor,
+        },
+    )
+    run_checks({**relations, "credits": credits})
+    return credits
+
+
+def turn_inputs(context: Context, rollouts: Commit) -> Table:
+    """The placebo draws and the oracle's advantages, one row per turn of the iteration."""
+    rows = run_sql(
+        "turn_truths.sql",
+        relations={"turns": commits.table_paths(context.store, rollouts, "turns")},
+        parameters={},
+    ).to_pylist()
+    advantages = oracle_advantages(build.domain(context.config).oracle, rows)
+    draws = exponential_draws(context.config, context.iteration, len(rows))
+    return to_table(
+        "turn_inputs",
+        [
+            TurnInput(
+                conversation_id=row["conversation_id"],
+                turn_index=row["turn_index"],
+                dirichlet_draw=draw,
+                oracle_advantage=advantage,
+            )
+            for row, draw, advantage in zip(rows, draws, advantages, strict=True)
+        ],
+    )
+
+
+def oracle_advantages(oracle: TurnOracle | None, rows: Sequence[dict[str, object]]) -> list[float | None]:
+    """Advantage of every turn under the policy that spoke, in row order; None where nobody knows it."""
+    if oracle is None or any(row["turn_kind"] is None for row in rows):
+        return [None] * len(rows)
+    conversations: dict[object, list[dict[str, object]]] = {}
+    for row in rows:
+        conversations.setdefault(row["conversation_id"], []).append(row)
+    nested = oracle.policy_advantages([truths_of(turns) for turns in conversations.values()])
+    return [value for turns in nested for value in turns]
+
+
+def exponential_draws(config: Config, iteration: int, count: int) -> list[float]:
+    """Unit exponential draws, one per turn: their shares are uniform on the simplex."""
+    import torch
+
+    generator = torch.Generator().manual_seed(derive_seed(config.seed, "dirichlet", iteration))
+    return (-torch.rand(count, generator=generator, dtype=torch.float64).clamp(min=1e-12).log()).tolist()

@@ -1,0 +1,150 @@
+"""Decide: the evidence of the evaluation and of the training becomes one registry event: promote, hold or roll back."""
+
+from collections.abc import Mapping
+
+from itpo_core.decision import Drift, Gain, Thresholds, Verdict, decide, decide_first
+from itpo_core.identifiers import derive_seed
+from itpo_core.statistics import paired_interval
+from storage import commits, registry
+from storage.commits import Commit
+from storage.warehouse import run_sql
+from tasks.context import Context, StageResult
+from tasks.metrics import figures_of
+
+Evidence = dict[str, float | str | bool | None]
+
+
+def run(context: Context) -> StageResult:
+    """Record the iteration's decision once; a repeated call returns the recorded one."""
+    event_id = f"decide/{context.iteration:04d}"
+    for event in registry.events(context.store, context.experiment):
+        if event.event_id == event_id:
+            return _result(context, event, resumed=True)
+    evaluation, policy = context.read("evaluation"), context.read("policy")
+    verdict, evidence = judge(context, evaluation, policy)
+    event = registry.record_decision(
+        context.store,
+        context.experiment,
+        event_id=event_id,
+        action=verdict.action.value,
+        version=decided_version(context, evaluation, verdict),
+        reason=verdict.reason,
+        evidence={**evidence, "evaluation_digest": evaluation.digest, "policy_digest": policy.digest},
+    )
+    return _result(context, event, resumed=False)
+
+
+def judge(context: Context, evaluation: Commit, policy: Commit) -> tuple[Verdict, Evidence]:
+    """The verdict and every number it rests on."""
+    if "incumbent" not in evaluation.inputs:
+        return first_verdict(context, evaluation, policy)
+    gain = paired_gain(context, evaluation, better="candidate", worse="incumbent")
+    loss = None
+    if "predecessor" in evaluation.inputs:
+        loss = paired_gain(context, evaluation, better="predecessor", worse="incumbent")
+    drift = candidate_drift(context, evaluation, policy)
+    verdict = decide(gain, drift, thresholds(context), incumbent_loss=loss)
+    total = paired_gain(context, evaluation, better="candidate", worse="initial")
+    evidence = {
+        **gain_columns("gain", gain),
+        **gain_columns("gain_over_initial", total),
+        **(gain_columns("incumbent_loss", loss) if loss else {}),
+        "kl": drift.kl,
+        "entropy": drift.entropy,
+        "failed_share": drift.failed_share,
+    }
+    return verdict, evidence
+
+
+def first_verdict(context: Context, evaluation: Commit, policy: Commit) -> tuple[Verdict, Evidence]:
+    """Version 0 has to pass the gates of the warm start."""
+    settings = context.config.warm_start
+    copy_accuracy = figures_of(context.store, policy)["warm_start/copy_accuracy"]
+    start_success = success(context, evaluation, "candidate")
+    verdict = decide_first(
+        copy_accuracy=copy_accuracy,
+        start_success=start_success,
+        min_copy_accuracy=settings.min_copy_accuracy,
+        min_start_success=settings.min_start_success,
+    )
+    return verdict, {"copy_accuracy": copy_accuracy, "start_success": start_success}
+
+
+def paired_gain(context: Context, evaluation: Commit, *, better: str, worse: str) -> Gain:
+    """Mean success difference of two roles on unseen scenarios, with its bootstrap interval."""
+    rows = run_sql(
+        "paired_outcomes.sql",
+        relations={"conversations": commits.table_paths(context.store, evaluation, "conversations")},
+        parameters={"better": evaluation.inputs[better], "worse": evaluation.inputs[worse], "split": "unseen"},
+    )
+    if rows.num_rows == 0:
+        raise ValueError(f"{evaluation.key.text}: no scenario on which both {better} and {worse} were scored")
+    interval = paired_interval(
+        rows.column("difference").to_pylist(),
+        rows.column("scenario_id").to_pylist(),
+        confidence=context.config.decide.confidence,
+        draws=context.config.evaluate.bootstrap,
+        seed=derive_seed(context.config.seed, "bootstrap", context.iteration),
+    )
+    return Gain(interval.mean, interval.lower, interval.upper, rows.num_rows)
+
+
+def success(context: Context, evaluation: Commit, role: str) -> float:
+    """Mean outcome of one role on unseen scenarios."""
+    return _by_version(context, evaluation)[evaluation.inputs[role]]["success"]
+
+
+def candidate_drift(context: Context, evaluation: Commit, policy: Commit) -> Drift:
+    """KL and entropy from the training, and the share of the candidate's evaluation that has no outcome."""
+    trained = figures_of(context.store, policy)
+    row = _by_version(context, evaluation)[evaluation.inputs["candidate"]]
+    return Drift(
+        kl=trained["train_policy/final_kl"],
+        entropy=trained["train_policy/final_entropy"],
+        failed_share=row["unscored"] / (row["scored"] + row["unscored"]),
+    )
+
+
+def thresholds(context: Context) -> Thresholds:
+    """The gate of the configuration."""
+    gate = context.config.decide
+    return Thresholds(
+        min_gain=gate.min_gain,
+        rollback_loss=gate.rollback_loss,
+        max_kl=gate.max_kl,
+        min_entropy=gate.min_entropy,
+        max_failed_share=context.config.collect.failure_budget,
+    )
+
+
+def decided_version(context: Context, evaluation: Commit, verdict: Verdict) -> str:
+    """Which version is current after the verdict."""
+    if verdict.action == "promote":
+        return evaluation.inputs["candidate"]
+    if verdict.action == "rollback":
+        return evaluation.inputs["predecessor"]
+    return evaluation.inputs.get("incumbent", evaluation.inputs["candidate"])
+
+
+def gain_columns(name: str, gain: Gain) -> Evidence:
+    """A gain as flat evidence."""
+    return {
+        name: gain.mean,
+        f"{name}_lower": gain.lower,
+        f"{name}_upper": gain.upper,
+        f"{name}_pairs": gain.pairs,
+    }
+
+
+def _by_version(context: Context, evaluation: Commit) -> Mapping[str, Mapping[str, float]]:
+    rows = run_sql(
+        "success_by_version.sql",
+        relations={"conversations": commits.table_paths(context.store, evaluation, "conversations")},
+        parameters={"split": "unseen"},
+    )
+    return {row["policy_version"]: row for row in rows.to_pylist()}
+
+
+def _result(context: Context, event: registry.Decision, *, resumed: bool) -> StageResult:
+    figures = {"action": event.action, "version": event.version, "reason": event.reason}
+    return StageResult("decide", f"{context.experiment}/registry/{event.event_id}", event.digest, resumed, figures)

@@ -1,0 +1,157 @@
+"""The order of the stages, for the scheduler and for people: plan an iteration, run a stage, find the next run."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from storage import commits, registry
+from tasks import config as configuration
+from tasks.context import Context, StageResult, code_revision
+
+ONLINE_STAGES = ("collect", "curate", "fit_reward", "credit", "train_policy", "evaluate", "decide", "report")
+OFFLINE_STAGES = ("import", "curate", "warm_start", "fit_reward", "evaluate", "decide", "report")
+
+Overrides = dict[str, Any]  # Any: JSON values by dotted key, checked by the configuration
+Progress = Callable[[int, int], None]
+
+
+def plan(config_path: str, overrides: Overrides, *, run_id: str) -> dict[str, Any]:
+    """Which iteration this run does. The answer is claimed in the lake, so a repeated run gets the same one."""
+    context = Context(configuration.load(config_path, overrides=overrides), 0)
+    iteration = registry.claim_run(context.store, context.experiment, run_id)
+    offline = iteration == 0
+    shards = [] if offline else list(range(context.config.collect.shards))
+    return {"experiment": context.experiment, "iteration": iteration, "offline": offline, "shards": shards}
+
+
+def run_stage(
+    stage: str, config_path: str, overrides: Overrides, *, iteration: int, shard: int | None = None
+) -> dict[str, Any]:
+    """Run one stage from configuration to commit and say what came of it. `collect` without a shard seals."""
+    context = Context(configuration.load(config_path, overrides=overrides), iteration)
+    return run_in(context, stage, shard=shard)
+
+
+def run_in(context: Context, stage: str, *, shard: int | None = None, on_progress: Progress | None = None) -> dict[str, Any]:
+    """`run_stage` on a context that is already there."""
+    began, cpu = time.monotonic(), time.process_time()
+    result = _run(context, stage, shard, on_progress)
+    seconds = time.monotonic() - began
+    if not result.resumed:
+        _record(context, result, shard, seconds=seconds, cpu_seconds=time.process_time() - cpu)
+    return {**asdict(result), "seconds": round(seconds, 3)}
+
+
+def next_run(config_path: str, overrides: Overrides, *, iteration: int, iterations_left: int) -> dict[str, Any] | None:
+    """The run that continues the experiment, or None when the budget is spent or there is no policy to go on from."""
+    context = Context(configuration.load(config_path, overrides=overrides), iteration)
+    if iterations_left <= 0 or registry.find_current(context.store, context.experiment) is None:
+        return None
+    return {"run_id": f"{context.experiment}-{iteration + 1:04d}", "iterations": iterations_left}
+
+
+def stages_of(iteration: int) -> tuple[str, ...]:
+    """Iteration 0 starts from logs; every later one from its own conversations."""
+    return OFFLINE_STAGES if iteration == 0 else ONLINE_STAGES
+
+
+def run_named(context: Context, stage: str, *, on_progress: Progress | None = None) -> dict[str, Any]:
+    """One whole stage in this process: `collect` means every shard, then the seal."""
+    if stage == "collect":
+        for shard in range(context.config.collect.shards):
+            run_in(context, stage, shard=shard, on_progress=on_progress)
+    return run_in(context, stage, on_progress=on_progress)
+
+
+def _run(context: Context, stage: str, shard: int | None, on_progress: Progress | None) -> StageResult:
+    if stage == "collect":
+        from tasks import collect
+
+        return collect.seal(context) if shard is None else collect.run_shard(context, shard, on_progress=on_progress)
+    return STAGES[stage](context, on_progress)
+
+
+def _import(context: Context, on_progress: Progress | None) -> StageResult:
+    from tasks import import_logs
+
+    return import_logs.run(context)
+
+
+def _curate(context: Context, on_progress: Progress | None) -> StageResult:
+    from tasks import curate
+
+    return curate.run(context)
+
+
+def _warm_start(context: Context, on_progress: Progress | None) -> StageResult:
+    from tasks import warm_start
+
+    return warm_start.run(context, on_progress=on_progress)
+
+
+def _fit_reward(context: Context, on_progress: Progress | None) -> StageResult:
+    from tasks import fit_reward
+
+    return fit_reward.run(context)
+
+
+def _credit(context: Context, on_progress: Progress | None) -> StageResult:
+    from tasks import credit
+
+    return credit.run(context)
+
+
+def _train_policy(context: Context, on_progress: Progress | None) -> StageResult:
+    from tasks import train_policy
+
+    return train_policy.run(context, on_progress=on_progress)
+
+
+def _evaluate(context: Context, on_progress: Progress | None) -> StageResult:
+    from tasks import evaluate
+
+    return evaluate.run(context)
+
+
+def _decide(context: Context, on_progress: Progress | None) -> StageResult:
+    from tasks import decide
+
+    return decide.run(context)
+
+
+def _report(context: Context, on_progress: Progress | None) -> StageResult:
+    from tasks import report
+
+    return report.run(context)
+
+
+STAGES: dict[str, Callable[[Context, Progress | None], StageResult]] = {
+    "import": _import,
+    "curate": _curate,
+    "warm_start": _warm_start,
+    "fit_reward": _fit_reward,
+    "credit": _credit,
+    "train_policy": _train_policy,
+    "evaluate": _evaluate,
+    "decide": _decide,
+    "report": _report,
+}
+
+# The kind of commit beside which a stage leaves its side facts.
+KINDS = {"import": "rollouts", "collect": "rollouts", "curate": "curated", "warm_start": "policy",
+         "fit_reward": "reward", "credit": "credit", "train_policy": "policy", "evaluate": "evaluation",
+         "decide": "evaluation", "report": "report"}  # fmt: skip
+
+
+def _record(context: Context, result: StageResult, shard: int | None, *, seconds: float, cpu_seconds: float) -> None:
+    """Timing and code revision, outside every digest."""
+    facts = {
+        "stage": result.stage,
+        "shard": -1 if shard is None else shard,
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "code_revision": code_revision(),
+    }
+    name = f"{context.attempt}-{result.stage}" + ("" if shard is None else f"-{shard:03d}")
+    commits.record_facts(context.store, context.key(KINDS[result.stage]), name, facts)
