@@ -40,7 +40,6 @@ Turn rewards, R, W_k, weight_k, E, cost_k and K_i are defined in `itpo_core.turn
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from types import MappingProxyType
 
 import torch
@@ -50,16 +49,6 @@ from itpo_core import turn_rewards
 from itpo_core.turn_rewards import Knobs, TurnBatch
 
 WHITEN_FLOOR = 1e-6
-WholeBaseline = Callable[[Tensor, Tensor, Tensor], Tensor]
-TurnBaseline = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class Estimator:
-    """One estimator in its two forms: of whole conversations, and of every turn's return-to-go."""
-
-    whole: WholeBaseline
-    per_turn: TurnBaseline
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +61,14 @@ class GroupFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Estimator:
+    """One estimator in its two forms: of whole conversations, and of every turn's return-to-go."""
+
+    whole: Callable[..., Tensor]  # (rewards_B, group_B, *, valid_B, std_floor)
+    per_turn: Callable[..., Tensor]  # (rewards_BK, happened_BK, *, group_B, valid_B, std_floor)
+
+
+@dataclass(frozen=True, slots=True)
 class _GroupStatistics:
     """Of each member's group, column by column: votes, mean, sum of squared deviations, and who learns."""
 
@@ -81,54 +78,54 @@ class _GroupStatistics:
     teaches_BK: Tensor
 
 
-def grpo_baseline(rewards_B: Tensor, group_B: Tensor, valid_B: Tensor, *, std_floor: float) -> Tensor:
+def grpo_baseline(rewards_B: Tensor, group_B: Tensor, *, valid_B: Tensor, std_floor: float) -> Tensor:
     """(r - mean) / (sample std + floor) over the group's valid members; rules 1 to 4 of the module's head."""
-    return _grpo(rewards_B[:, None], group_B, valid_B[:, None], std_floor=std_floor)[:, 0]
+    return _grpo(rewards_B[:, None], group_B, votes_BK=valid_B[:, None], std_floor=std_floor)[:, 0]
 
 
-def rloo_baseline(rewards_B: Tensor, group_B: Tensor, valid_B: Tensor) -> Tensor:
-    """r minus the mean of the group's other valid members; rules 1 to 4 of the module's head."""
-    return _rloo(rewards_B[:, None], group_B, valid_B[:, None])[:, 0]
+def rloo_baseline(rewards_B: Tensor, group_B: Tensor, *, valid_B: Tensor, std_floor: float) -> Tensor:
+    """r minus the mean of the group's other valid members; rules 1 to 4 of the module's head.
+
+    `std_floor` is taken for the common signature and has no part: nothing here is divided by a spread.
+    """
+    return _rloo(rewards_B[:, None], group_B, votes_BK=valid_B[:, None])[:, 0]
 
 
 def grpo_per_turn(
-    rewards_BK: Tensor, happened_BK: Tensor, group_B: Tensor, valid_B: Tensor, *, std_floor: float
+    rewards_BK: Tensor, happened_BK: Tensor, *, group_B: Tensor, valid_B: Tensor, std_floor: float
 ) -> Tensor:
     """GRPO on the returns-to-go of the same turn index among the valid siblings that reached it."""
     votes_BK = happened_BK & valid_B[:, None]
-    return _grpo(turn_rewards.returns_to_go(rewards_BK, votes_BK), group_B, votes_BK, std_floor=std_floor)
+    returns_BK = turn_rewards.returns_to_go(rewards_BK, votes_BK)
+    return _grpo(returns_BK, group_B, votes_BK=votes_BK, std_floor=std_floor)
 
 
-def rloo_per_turn(rewards_BK: Tensor, happened_BK: Tensor, group_B: Tensor, valid_B: Tensor) -> Tensor:
-    """Leave-one-out on the returns-to-go of the same turn index among the valid siblings that reached it."""
+def rloo_per_turn(
+    rewards_BK: Tensor, happened_BK: Tensor, *, group_B: Tensor, valid_B: Tensor, std_floor: float
+) -> Tensor:
+    """Leave-one-out on the returns-to-go of the same turn index among the valid siblings that reached it.
+
+    `std_floor` is taken for the common signature and has no part.
+    """
     votes_BK = happened_BK & valid_B[:, None]
-    return _rloo(turn_rewards.returns_to_go(rewards_BK, votes_BK), group_B, votes_BK)
+    return _rloo(turn_rewards.returns_to_go(rewards_BK, votes_BK), group_B, votes_BK=votes_BK)
 
 
-def grpo(*, std_floor: float) -> Estimator:
-    """Both forms of GRPO with their floor fixed."""
-    return Estimator(
-        whole=partial(grpo_baseline, std_floor=std_floor),
-        per_turn=partial(grpo_per_turn, std_floor=std_floor),
-    )
+ESTIMATORS: Mapping[str, Estimator] = MappingProxyType(
+    {
+        "grpo": Estimator(whole=grpo_baseline, per_turn=grpo_per_turn),
+        "rloo": Estimator(whole=rloo_baseline, per_turn=rloo_per_turn),
+    }
+)
 
 
-def rloo(*, std_floor: float) -> Estimator:
-    """Both forms of RLOO; it divides by nothing that could vanish, so the floor has no part in it."""
-    return Estimator(whole=rloo_baseline, per_turn=rloo_per_turn)
-
-
-ESTIMATORS: Mapping[str, Callable[..., Estimator]] = MappingProxyType({"grpo": grpo, "rloo": rloo})
-
-
-def group_facts(rewards_B: Tensor, group_B: Tensor, valid_B: Tensor) -> GroupFacts:
+def group_facts(rewards_B: Tensor, group_B: Tensor, *, valid_B: Tensor) -> GroupFacts:
     """Counts the groups without a lesson: too few valid members, or all valid members alike."""
-    facts = _statistics(rewards_B[:, None], group_B, valid_B[:, None])
+    facts = _statistics(rewards_B[:, None], group_B, votes_BK=valid_B[:, None])
     groups_G, slot_B = group_B.unique(return_inverse=True)
-    valid_G = torch.zeros(len(groups_G), dtype=torch.int64).scatter_add(0, slot_B, valid_B.long())
-    taught_G = torch.zeros(len(groups_G), dtype=torch.int64).scatter_add(
-        0, slot_B, facts.teaches_BK[:, 0].long()
-    )
+    zeros_G = torch.zeros(len(groups_G), dtype=torch.int64)
+    valid_G = zeros_G.scatter_add(0, slot_B, valid_B.long())
+    taught_G = zeros_G.scatter_add(0, slot_B, facts.teaches_BK[:, 0].long())
     return GroupFacts(
         groups=len(groups_G),
         too_few_valid=int((valid_G < 2).sum()),
@@ -146,55 +143,47 @@ def whiten(values: Tensor, weights: Tensor) -> Tensor:
     return torch.where(weights > 0, centred / (spread + WHITEN_FLOOR), 0)
 
 
-def broadcast_outcome(turns: TurnBatch, knobs: Knobs, estimator: Estimator) -> Tensor:
+def broadcast_outcome(turns: TurnBatch, knobs: Knobs, *, estimator: Estimator) -> Tensor:
     """The conversation's advantage at every turn that happened."""
     return torch.where(turns.happened_BK, turns.advantage_B[:, None], 0)
 
 
-def random_split(turns: TurnBatch, knobs: Knobs, estimator: Estimator) -> Tensor:
+def random_split(turns: TurnBatch, knobs: Knobs, *, estimator: Estimator) -> Tensor:
     """The conversation's advantage times K d_k: the same mean over turns, at random places."""
     counts_B1 = turn_rewards.turn_counts(turns.happened_BK)[:, None]
-    return broadcast_outcome(turns, knobs, estimator) * counts_B1 * turn_rewards.random_shares(turns)
+    weights_BK = counts_B1 * turn_rewards.random_shares(turns)
+    return torch.where(turns.happened_BK, turns.advantage_B[:, None] * weights_BK, 0)
 
 
-def signed_split(turns: TurnBatch, knobs: Knobs, estimator: Estimator) -> Tensor:
+def signed_split(turns: TurnBatch, knobs: Knobs, *, estimator: Estimator) -> Tensor:
     """The conversation's advantage times its share weights: mean and sign kept, the turns told apart."""
-    weights_BK = turn_rewards.share_weights(
-        turns.scores_BK,
-        turns.happened_BK,
-        turns.advantage_B,
-        temperature=knobs.temperature,
-        share=knobs.share,
-    )
-    return broadcast_outcome(turns, knobs, estimator) * weights_BK
+    weights_BK = turn_rewards.weights_of(turns, knobs)
+    return torch.where(turns.happened_BK, turns.advantage_B[:, None] * weights_BK, 0)
 
 
-def of_itpo(turns: TurnBatch, knobs: Knobs, estimator: Estimator) -> Tensor:
+def of_itpo(turns: TurnBatch, knobs: Knobs, *, estimator: Estimator) -> Tensor:
     """Reward-to-go of the implicit turn rewards against the siblings."""
-    return estimator.per_turn(
-        turn_rewards.itpo(turns, knobs), turns.happened_BK, turns.group_B, turns.valid_B
-    )
+    return _against_siblings(turn_rewards.itpo(turns, knobs), turns, knobs=knobs, estimator=estimator)
 
 
-def of_norm_itpo(turns: TurnBatch, knobs: Knobs, estimator: Estimator) -> Tensor:
+def of_norm_itpo(turns: TurnBatch, knobs: Knobs, *, estimator: Estimator) -> Tensor:
     """Reward-to-go of the published Norm-ITPO turn rewards against the siblings."""
-    rewards_BK = turn_rewards.norm_itpo(turns, knobs)
-    return estimator.per_turn(rewards_BK, turns.happened_BK, turns.group_B, turns.valid_B)
+    return _against_siblings(turn_rewards.norm_itpo(turns, knobs), turns, knobs=knobs, estimator=estimator)
 
 
-def of_norm_itpo_plain(turns: TurnBatch, knobs: Knobs, estimator: Estimator) -> Tensor:
+def of_norm_itpo_plain(turns: TurnBatch, knobs: Knobs, *, estimator: Estimator) -> Tensor:
     """Reward-to-go of the plain Norm-ITPO turn rewards against the siblings."""
     rewards_BK = turn_rewards.norm_itpo_plain(turns, knobs)
-    return estimator.per_turn(rewards_BK, turns.happened_BK, turns.group_B, turns.valid_B)
+    return _against_siblings(rewards_BK, turns, knobs=knobs, estimator=estimator)
 
 
-def whitened_oracle(turns: TurnBatch, knobs: Knobs, estimator: Estimator) -> Tensor:
+def whitened_oracle(turns: TurnBatch, knobs: Knobs, *, estimator: Estimator) -> Tensor:
     """Q^pi - V^pi, whitened over the batch with every turn weighted by its policy tokens."""
     return whiten(turns.oracle_BK, torch.where(turns.happened_BK, turns.tokens_BK, 0))
 
 
-Advantage = Callable[[TurnBatch, Knobs, Estimator], Tensor]
-ALGORITHMS: Mapping[str, Advantage] = MappingProxyType(
+Algorithm = Callable[..., Tensor]  # (turns, knobs, *, estimator) -> advantages_BK
+ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
     {
         "outcome": broadcast_outcome,
         "uniform": broadcast_outcome,
@@ -208,19 +197,29 @@ ALGORITHMS: Mapping[str, Advantage] = MappingProxyType(
 )
 
 
-def _grpo(values_BK: Tensor, group_B: Tensor, votes_BK: Tensor, *, std_floor: float) -> Tensor:
-    facts = _statistics(values_BK, group_B, votes_BK)
+def _against_siblings(rewards_BK: Tensor, turns: TurnBatch, *, knobs: Knobs, estimator: Estimator) -> Tensor:
+    return estimator.per_turn(
+        rewards_BK,
+        turns.happened_BK,
+        group_B=turns.group_B,
+        valid_B=turns.valid_B,
+        std_floor=knobs.std_floor,
+    )
+
+
+def _grpo(values_BK: Tensor, group_B: Tensor, *, votes_BK: Tensor, std_floor: float) -> Tensor:
+    facts = _statistics(values_BK, group_B, votes_BK=votes_BK)
     std_BK = (facts.squares_BK / (facts.count_BK - 1).clamp(min=1)).sqrt()
     return torch.where(facts.teaches_BK, (values_BK - facts.mean_BK) / (std_BK + std_floor), 0)
 
 
-def _rloo(values_BK: Tensor, group_B: Tensor, votes_BK: Tensor) -> Tensor:
-    facts = _statistics(values_BK, group_B, votes_BK)
+def _rloo(values_BK: Tensor, group_B: Tensor, *, votes_BK: Tensor) -> Tensor:
+    facts = _statistics(values_BK, group_B, votes_BK=votes_BK)
     others_BK = (facts.mean_BK * facts.count_BK - values_BK) / (facts.count_BK - 1).clamp(min=1)
     return torch.where(facts.teaches_BK, values_BK - others_BK, 0)
 
 
-def _statistics(values_BK: Tensor, group_B: Tensor, votes_BK: Tensor) -> _GroupStatistics:
+def _statistics(values_BK: Tensor, group_B: Tensor, *, votes_BK: Tensor) -> _GroupStatistics:
     _check(values_BK, votes_BK)
     groups_G, slot_B = group_B.unique(return_inverse=True)
     slot_BK = slot_B[:, None].expand_as(values_BK)
@@ -230,11 +229,11 @@ def _statistics(values_BK: Tensor, group_B: Tensor, votes_BK: Tensor) -> _GroupS
     mean_BK = zeros_GK.scatter_add(0, slot_BK, kept_BK)[slot_B] / count_BK.clamp(min=1)
     deviations_BK = torch.where(votes_BK, kept_BK - mean_BK, 0)
     squares_BK = zeros_GK.scatter_add(0, slot_BK, deviations_BK.square())[slot_B]
-    varies_BK = _varies(values_BK, slot_BK, votes_BK, len(groups_G))[slot_B]
+    varies_BK = _varies(values_BK, votes_BK, slot_BK=slot_BK, groups=len(groups_G))[slot_B]
     return _GroupStatistics(count_BK, mean_BK, squares_BK, votes_BK & (count_BK >= 2) & varies_BK)
 
 
-def _varies(values_BK: Tensor, slot_BK: Tensor, votes_BK: Tensor, groups: int) -> Tensor:
+def _varies(values_BK: Tensor, votes_BK: Tensor, *, slot_BK: Tensor, groups: int) -> Tensor:
     # Compared, not computed: a variance of rounding errors would pass for one.
     shape = (groups, values_BK.shape[1])
     high_GK = values_BK.new_full(shape, -torch.inf)

@@ -69,10 +69,11 @@ class TurnBatch:
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
-    """Scalars of the turn rewards: temperature of the softmax (tau), strength of the shares (a, 0 to 1)."""
+    """Scalars of credit: temperature (tau), strength of the shares (a, 0 to 1), floor under a group's std."""
 
     temperature: float
     share: float
+    std_floor: float
     scalars: BatchScalars
 
 
@@ -94,13 +95,13 @@ def turn_sums(values_BT: Tensor, turn_index_BT: Tensor, *, turns: int) -> Tensor
 
 
 def implicit_scores(
-    logprobs_BT: Tensor, reference_logprobs_BT: Tensor, turn_index_BT: Tensor, *, beta: float, turns: int
+    logprobs_BT: Tensor, reference_logprobs_BT: Tensor, *, turn_index_BT: Tensor, beta: float, turns: int
 ) -> Tensor:
     """S_k: beta times the summed log-ratio of the turn's own tokens. Source: ITPO (arXiv:2603.23550)."""
     return beta * turn_sums(logprobs_BT - reference_logprobs_BT, turn_index_BT, turns=turns)
 
 
-def batch_scalars(scores_BK: Tensor, tokens_BK: Tensor, happened_BK: Tensor) -> BatchScalars:
+def batch_scalars(scores_BK: Tensor, tokens_BK: Tensor, *, happened_BK: Tensor) -> BatchScalars:
     """Lbar and Z of the module's head; 1 and the floor alone when no turn happened."""
     if not bool(happened_BK.any()):
         return BatchScalars(mean_turn_tokens=1.0, largest_return=SCALE_FLOOR)
@@ -122,22 +123,33 @@ def masked_softmax(logits_BK: Tensor, happened_BK: Tensor) -> Tensor:
     return _exponentials(logits_BK, happened_BK) / _totals(_exponentials(logits_BK, happened_BK))
 
 
-def signed_shares(scores_BK: Tensor, happened_BK: Tensor, sign_B: Tensor, temperature: float) -> Tensor:
+def signed_shares(scores_BK: Tensor, happened_BK: Tensor, *, sign_B: Tensor, temperature: float) -> Tensor:
     """W+ or W-: who earned a success is who scored high, who earned a failure is who scored low."""
-    return masked_softmax(_signed_logits(scores_BK, sign_B, temperature), happened_BK)
+    return masked_softmax(_signed_logits(scores_BK, sign_B, temperature=temperature), happened_BK)
 
 
 def share_weights(
-    scores_BK: Tensor, happened_BK: Tensor, sign_B: Tensor, *, temperature: float, share: float
+    scores_BK: Tensor, happened_BK: Tensor, *, sign_B: Tensor, temperature: float, share: float
 ) -> Tensor:
     """1 + share * (K W - 1): positive, mean 1 over the turns that happened, 0 elsewhere.
 
     Exactly 1 when `share` is 0, when one turn happened and when all scores are equal: K is multiplied in
     before the division, so that K equal exponentials give K / K.
     """
-    exponentials_BK = _exponentials(_signed_logits(scores_BK, sign_B, temperature), happened_BK)
+    exponentials_BK = _exponentials(_signed_logits(scores_BK, sign_B, temperature=temperature), happened_BK)
     relative_BK = turn_counts(happened_BK)[:, None] * exponentials_BK / _totals(exponentials_BK)
     return torch.where(happened_BK, 1 + share * (relative_BK - 1), 0)
+
+
+def weights_of(turns: TurnBatch, knobs: Knobs) -> Tensor:
+    """`share_weights` of a batch, signed by the conversations' advantages."""
+    return share_weights(
+        turns.scores_BK,
+        turns.happened_BK,
+        sign_B=turns.advantage_B,
+        temperature=knobs.temperature,
+        share=knobs.share,
+    )
 
 
 def turn_counts(happened_BK: Tensor) -> Tensor:
@@ -145,7 +157,7 @@ def turn_counts(happened_BK: Tensor) -> Tensor:
     return happened_BK.sum(dim=1)
 
 
-def token_costs(outcome_B: Tensor, reward_B: Tensor, tokens_BK: Tensor, happened_BK: Tensor) -> Tensor:
+def token_costs(outcome_B: Tensor, reward_B: Tensor, *, tokens_BK: Tensor, happened_BK: Tensor) -> Tensor:
     """The conversation's token cost, laid on its turns in proportion to their policy tokens."""
     spent_BK = torch.where(happened_BK, tokens_BK, 0).to(reward_B.dtype)
     cost_BK = (outcome_B - reward_B)[:, None] * spent_BK / spent_BK.sum(1, keepdim=True).clamp(min=1)
@@ -196,14 +208,7 @@ def norm_itpo_plain(turns: TurnBatch, knobs: Knobs) -> Tensor:
 
 def norm_itpo_share(turns: TurnBatch, knobs: Knobs) -> Tensor:
     """The reward split by the mean-preserving signed shares that also scale the advantage."""
-    weights_BK = share_weights(
-        turns.scores_BK,
-        turns.happened_BK,
-        turns.advantage_B,
-        temperature=knobs.temperature,
-        share=knobs.share,
-    )
-    return uniform(turns, knobs) * weights_BK
+    return uniform(turns, knobs) * weights_of(turns, knobs)
 
 
 def oracle_pi(turns: TurnBatch, knobs: Knobs) -> Tensor:
@@ -228,11 +233,13 @@ TURN_REWARDS: Mapping[str, TurnReward] = MappingProxyType(
 
 def _outcome_split(turns: TurnBatch, logits_BK: Tensor) -> Tensor:
     gain_BK = turns.outcome_B[:, None] * masked_softmax(logits_BK, turns.happened_BK)
-    cost_BK = token_costs(turns.outcome_B, turns.reward_B, turns.tokens_BK, turns.happened_BK)
+    cost_BK = token_costs(
+        turns.outcome_B, turns.reward_B, tokens_BK=turns.tokens_BK, happened_BK=turns.happened_BK
+    )
     return torch.where(turns.happened_BK, gain_BK - cost_BK, 0)
 
 
-def _signed_logits(scores_BK: Tensor, sign_B: Tensor, temperature: float) -> Tensor:
+def _signed_logits(scores_BK: Tensor, sign_B: Tensor, *, temperature: float) -> Tensor:
     return torch.where(sign_B[:, None] >= -SIGN_TOLERANCE, scores_BK, -scores_BK) / temperature
 
 
