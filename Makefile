@@ -22,14 +22,17 @@ help:  ## this list
 
 setup: $(STAMP)  ## make .venv from the locks, byte-compiled; at once when nothing changed
 
+$(UV): requirements/uv.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install it, or say make PYTHON=/path/to/it"; exit 1; }
+	@test -x $(RUN) || { echo "making .venv"; $(PYTHON) -m venv .venv; }
+	@$(RUN) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
 # torch first and by pip alone: pip's own configuration may offer a CPU build, which uv would not see. All of it is
 # byte-compiled at the end, once and on every core. torch ships a file in the syntax of Python 3.12, which 3.11
 # cannot compile and never imports: hence `|| true`.
-$(STAMP): requirements/uv.txt requirements/torch.txt requirements/lock.txt pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install it, or say make PYTHON=/path/to/python3.11"; exit 1; }
-	@test -x $(RUN) || { echo "making .venv"; $(PYTHON) -m venv .venv; }
-	@echo "installing uv and torch (the largest part)"
-	@$(RUN) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/uv.txt
+$(STAMP): $(UV) requirements/torch.txt requirements/lock.txt pyproject.toml
+	@echo "installing torch (the largest part)"
 	@$(RUN) -m pip install -qq --disable-pip-version-check --no-compile -r requirements/torch.txt
 	@echo "installing the locked packages"
 	@$(UV) pip install --quiet --python $(RUN) --require-hashes -r requirements/lock.txt
@@ -68,9 +71,9 @@ bench: $(STAMP)  ## the figures of docs/benchmarks.md
 	@$(RUN) -m benchmarks.run
 
 # torch is struck from the locks by an override whose marker is never true; see requirements/overrides.txt.
-lock: $(STAMP)  ## compile the locks anew
-	@$(LOCK) requirements/uv.in -o requirements/uv.txt
-	@$(LOCK) --override requirements/overrides.txt --extra airflow --extra local --extra dev pyproject.toml -o requirements/lock.txt
+lock: $(UV)  ## compile the locks anew
+	@$(LOCK) --python $(RUN) requirements/uv.in -o requirements/uv.txt
+	@$(LOCK) --python $(RUN) --override requirements/overrides.txt --extra airflow --extra local --extra dev pyproject.toml -o requirements/lock.txt
 
 clean:  ## remove caches and what the demo wrote; keep .venv
 	rm -rf .pytest_cache .ruff_cache .hypothesis .demo build dist *.egg-info
