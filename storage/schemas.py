@@ -122,6 +122,14 @@ TURN_SCORES = _schema(
     _required("response_tokens", pa.int32()),
 )
 
+# What SQL cannot compute about a turn; an input of the credit SQL, never committed.
+TURN_INPUTS = _schema(
+    _required("conversation_id", pa.string()),
+    _required("turn_index", pa.int16()),
+    _required("dirichlet_draw", pa.float64()),
+    _optional("oracle_advantage", pa.float64()),
+)
+
 # One row per kept turn: every credit side by side on the same conversations.
 CREDIT_METHODS = ("outcome", "itpo", "norm_itpo", "norm_itpo_share", "uniform", "dirichlet", "oracle_pi")
 CREDITS = _schema(
@@ -153,6 +161,7 @@ SCHEMAS = MappingProxyType(
         "quarantine": QUARANTINE,
         "curated": CURATED,
         "turn_scores": TURN_SCORES,
+        "turn_inputs": TURN_INPUTS,
         "credits": CREDITS,
         "metrics": METRICS,
     }

@@ -10,7 +10,7 @@ from itpo_core.types import Conversation, Split
 from storage import commits, registry
 from storage.commits import Commit
 from storage.objects import materialise
-from storage.tables import Table, to_table
+from storage.rows import Table, to_table
 from storage.warehouse import run_checks, run_sql
 from tasks import build
 from tasks.context import Context, StageResult, finished
@@ -26,8 +26,8 @@ def run_shard(context: Context, shard: int, *, on_progress: Callable[[int, int],
     policy = registry.current(context.store, context.experiment)
     inputs = shard_inputs(context, policy)
     manifest = commits.read_shard(context.store, context.key("rollouts"), shard)
-    resumed = manifest is not None
-    if manifest is None or manifest.inputs != inputs:
+    resumed = manifest is not None and manifest.inputs == inputs
+    if manifest is None:
         conversations, lineage = roll_out(context, policy, shard, on_progress=on_progress)
         manifest = commits.publish_shard(
             context.store,
@@ -37,6 +37,7 @@ def run_shard(context: Context, shard: int, *, on_progress: Callable[[int, int],
             inputs=inputs,
             attempt=context.attempt,
         )
+    commits.check_shard(manifest, inputs=inputs)
     rows = {file.table: file.rows for file in manifest.files}
     return StageResult("collect", f"{context.key('rollouts').text}/shard-{shard:03d}", "", resumed, rows)
 
@@ -101,7 +102,10 @@ def roll_out(
         )
         if on_progress is not None:
             on_progress(len(spoken), len(specs))
-    return spoken, build.lineage(context, domain, speaker, policy_version=policy.name, shard=shard)
+    lineage = build.lineage(
+        context.config, iteration=context.iteration, shard=shard, policy_version=policy.name, speaker=speaker
+    )
+    return spoken, lineage
 
 
 def shard_specs(context: Context, domain: Domain, shard: int) -> list[RolloutSpec]:
@@ -125,11 +129,10 @@ def shard_specs(context: Context, domain: Domain, shard: int) -> list[RolloutSpe
 
 
 def rollout_tables(conversations: Sequence[Conversation], lineage: Lineage) -> dict[str, Table]:
-    """The two datasets of a shard, in their total order."""
-    ordered = sorted(conversations, key=lambda conversation: (conversation.group_id, conversation.sample_index))
+    """The two datasets of a shard."""
     return {
-        "conversations": to_table("conversations", [conversation_row(each, lineage) for each in ordered]),
-        "turns": to_table("turns", [row for each in ordered for row in turn_rows(each, lineage)]),
+        "conversations": to_table("conversations", [conversation_row(each, lineage) for each in conversations]),
+        "turns": to_table("turns", [row for each in conversations for row in turn_rows(each, lineage)]),
     }
 
 
@@ -148,7 +151,7 @@ def check_shards(context: Context, *, shards: int) -> None:
 
 def shard_paths(context: Context, table: str, *, shards: int) -> list[Path]:
     """Local paths of one table over all published shards; MissingShard names those that are not there."""
-    manifests = commits.read_shards(context.store, context.key("rollouts"), shards=shards)
+    manifests = commits.all_shards(context.store, context.key("rollouts"), shards=shards)
     keys = [file.key for manifest in manifests for file in manifest.files if file.table == table]
     return materialise(context.store, keys)
 

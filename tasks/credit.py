@@ -7,7 +7,7 @@ from itpo_core.envs.base import TurnOracle
 from itpo_core.identifiers import derive_seed
 from storage import commits
 from storage.commits import Commit
-from storage.tables import Table, to_table
+from storage.rows import Table, to_table
 from storage.warehouse import run_checks, run_sql, sql_digests
 from tasks import build
 from tasks.config import Algorithm, Config

@@ -4,7 +4,7 @@ from collections import Counter
 
 from storage import commits
 from storage.commits import Commit
-from storage.tables import Table
+from storage.rows import Table
 from storage.warehouse import run_checks, run_sql, sql_digests
 from tasks.config import Config
 from tasks.context import Context, StageResult, finished

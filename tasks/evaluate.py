@@ -7,7 +7,7 @@ from itpo_core.rollout import RolloutSpec, run_conversations
 from itpo_core.types import Conversation, Scenario, Split
 from storage import commits, registry
 from storage.registry import PolicyVersion
-from storage.tables import concat
+from storage.rows import Table, concat
 from storage.warehouse import run_checks, run_sql
 from tasks import build
 from tasks.collect import rollout_tables
@@ -51,7 +51,7 @@ def evaluation_arms(context: Context) -> dict[str, PolicyVersion]:
     return arms
 
 
-def evaluation_tables(context: Context, arms: Mapping[str, PolicyVersion]) -> dict[str, commits.Table]:
+def evaluation_tables(context: Context, arms: Mapping[str, PolicyVersion]) -> dict[str, Table]:
     """Conversations and turns of every distinct version, in the order of the arms."""
     scenarios = evaluation_scenarios(context)
     versions = list({version.name: version for version in arms.values()}.values())
@@ -75,7 +75,7 @@ def evaluation_scenarios(context: Context) -> list[Scenario]:
 
 def _arm_tables(
     context: Context, version: PolicyVersion, arm: int, scenarios: Sequence[Scenario]
-) -> dict[str, commits.Table]:
+) -> dict[str, Table]:
     domain = build.domain(context.config)
     speaker = build.speaker(context.config, context.policy_folder(version))
     specs = [_spec(context, version, arm, index, scenario) for index, scenario in enumerate(scenarios)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from storage import commits
 from storage.commits import Commit
 from storage.objects import ObjectStore
-from storage.tables import Table, to_table
+from storage.rows import Table, to_table
 
 SUMMARY_STEP = -1  # rows of named figures of the whole stage, beside those of its optimiser steps
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from storage import commits, registry
+from storage import registry
+from storage.facts import record_facts
 from tasks import config as configuration
 from tasks.context import Context, StageResult, code_revision
 
@@ -154,4 +155,4 @@ def _record(context: Context, result: StageResult, shard: int | None, *, seconds
         "code_revision": code_revision(),
     }
     name = f"{context.attempt}-{result.stage}" + ("" if shard is None else f"-{shard:03d}")
-    commits.record_facts(context.store, context.key(KINDS[result.stage]), name, facts)
+    record_facts(context.store, context.key(KINDS[result.stage]), name, facts)

@@ -1,0 +1,19 @@
+"""Plain rows to Arrow tables and tables end to end: what the stages hand to the lake."""
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from storage.tables import schema_of
+
+Table = pa.Table
+
+
+def to_table(name: str, rows: Sequence[Mapping[str, object]]) -> Table:
+    """Rows of the named dataset as a table with exactly its columns; an absent optional column becomes null."""
+    return pa.Table.from_pylist(list(rows), schema=schema_of(name))
+
+
+def concat(tables: Sequence[Table]) -> Table:
+    """Tables of one schema, one after the other."""
+    return pa.concat_tables(tables).combine_chunks()
