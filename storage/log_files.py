@@ -1,0 +1,142 @@
+"""Log files into rows: JSONL, JSON lists and Parquet, plain or gzipped; damage becomes a bad row."""
+
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.errors import StorageError
+from storage.json_rows import BadRow, Item, bad_row, json_lines, json_list
+
+BATCH_ROWS = 256
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError)
+
+
+class LogFileError(StorageError, ValueError):
+    """A log file that is not there, or of a kind that is not read."""
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, Item]]:
+    """Every row of the file with its number (from 1; in JSONL the line), or what stands in its place.
+
+    A damaged stretch is one bad row; of a Parquet row group that cannot be decoded every row is one. An empty
+    or cut file ends in a bad row that says so. Raises LogFileError for a missing file or an unknown kind.
+    """
+    if not path.is_file():
+        raise LogFileError(f"{path}: no such log file; give the path of a JSONL, JSON or Parquet file")
+    kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    if kind not in READERS:
+        raise LogFileError(
+            f"{path}: unknown kind of log file; known endings are {', '.join(READERS)} (and .gz)"
+        )
+    return READERS[kind](path)
+
+
+def _text_rows(path: Path, read: Callable[[bytes], Iterator[tuple[int, Item]]]) -> Iterator[tuple[int, Item]]:
+    data, damage = _content(path)
+    if not data.strip() and damage is None:
+        damage = "the file is empty: nothing was written, or all of it is lost"
+    number = 0
+    if data.strip():
+        for number, row in read(data):
+            yield number, row
+    if damage is not None:
+        yield number + 1, bad_row(damage, "")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Item]]:
+    return _text_rows(path, json_lines)
+
+
+def _json(path: Path) -> Iterator[tuple[int, Item]]:
+    return _text_rows(path, _list_or_lines)
+
+
+def _list_or_lines(data: bytes) -> Iterator[tuple[int, Item]]:
+    """A `.json` file holds one list; some hold one object a line, or a single object over many lines."""
+    if not data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+        return json_list(data)
+    lines = list(json_lines(data))
+    whole = list(json_list(b"[" + data + b"]"))
+    return iter(min(lines, whole, key=_bad_rows))
+
+
+def _bad_rows(rows: list[tuple[int, Item]]) -> int:
+    return sum(isinstance(row, BadRow) for _, row in rows)
+
+
+def _content(path: Path) -> tuple[bytes, str | None]:
+    """The bytes of a file, unpacked if it is gzipped, and what was wrong with the packing."""
+    packed = path.read_bytes()
+    if not path.name.lower().endswith(".gz") and not packed.startswith(b"\x1f\x8b"):
+        return packed, None
+    unpacked: list[bytes] = []
+    while packed:
+        stream = zlib.decompressobj(wbits=31)
+        damage = _unpack(stream, packed, unpacked)
+        if damage is not None:
+            return b"".join(unpacked), damage
+        packed = stream.unused_data.lstrip(b"\0")
+    return b"".join(unpacked), None
+
+
+def _unpack(stream: "zlib._Decompress", packed: bytes, unpacked: list[bytes]) -> str | None:
+    # Small pieces, so that everything before the damage is kept.
+    for start in range(0, len(packed), 1024):
+        try:
+            unpacked.append(stream.decompress(packed[start : start + 1024]))
+        except zlib.error as error:
+            return f"the gzip stream is damaged ({error}): rows from here on are lost or altered"
+        if stream.eof:
+            return None
+    return "the gzip stream is cut short: rows from here on are lost"
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, Item]]:
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    except _UNREADABLE as error:
+        size = path.stat().st_size
+        yield 1, bad_row(f"not readable as Parquet ({_first_line(error)}); {size} bytes, rows unknown", "")
+        return
+    with file:
+        first = 1
+        for group, size in enumerate(sizes):
+            yield from _row_group(file, group, first=first, size=size)
+            first += size
+
+
+def _row_group(file: pq.ParquetFile, group: int, *, first: int, size: int) -> Iterator[tuple[int, Item]]:
+    number = first
+    damage = "fewer rows than the footer promises"
+    try:
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=[group]):
+            for row in range(batch.num_rows):
+                yield number, _record(batch, row)
+                number += 1
+    except _UNREADABLE as error:
+        damage = f"row group {group} cannot be decoded ({_first_line(error)})"
+    for lost in range(number, first + size):
+        yield lost, bad_row(damage, "")
+
+
+def _record(batch: pa.RecordBatch, row: int) -> Item:
+    try:
+        return batch.slice(row, 1).to_pylist()[0]
+    except _UNREADABLE as error:
+        return bad_row(f"the row cannot be decoded ({_first_line(error)})", "")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+
+
+READERS: dict[str, Callable[[Path], Iterator[tuple[int, Item]]]] = {
+    "jsonl": _lines,
+    "ndjson": _lines,
+    "json": _json,
+    "parquet": _parquet,
+}
