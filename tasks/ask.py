@@ -5,9 +5,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from storage.objects import open_store
-from storage.warehouse import SqlError, lake_views_script, open_lake
+from storage.errors import SqlError
+from storage.warehouse import lake_views_script, open_lake
 from tasks.config import ConfigError
+from tasks.context import open_lake_store
 from tasks.options import Options
 
 OUT = Console(highlight=False)
@@ -17,7 +18,7 @@ LIST_VIEWS = "select view_name, column_count from duckdb_views() where not inter
 def print_answer(options: Options, statement: str | None, *, rows: int) -> None:
     """Run one statement on the experiment's views and print at most `rows` rows."""
     config = options.load()
-    connection = open_lake(open_store(config.lake.root), config.experiment)
+    connection = open_lake(open_lake_store(config), config.experiment)
     try:
         answer = connection.execute(statement or LIST_VIEWS)
         names = [column[0] for column in answer.description or []]
@@ -35,7 +36,7 @@ def print_answer(options: Options, statement: str | None, *, rows: int) -> None:
 def write_script(options: Options, path: Path) -> None:
     """Write the views as a stand-alone SQL file."""
     config = options.load()
-    path.write_text(lake_views_script(open_store(config.lake.root), config.experiment), encoding="utf-8")
+    path.write_text(lake_views_script(open_lake_store(config), config.experiment), encoding="utf-8")
     OUT.print(f"views written: duckdb -init {path}")
 
 

@@ -39,7 +39,7 @@ class Context:
     @cached_property
     def store(self) -> ObjectStore:
         """The lake of the configuration."""
-        return objects.open_store(self.config.lake.root)
+        return open_lake_store(self.config)
 
     @property
     def experiment(self) -> str:
@@ -71,6 +71,12 @@ class Context:
         """A commit's artifacts as a local folder, verified; named by digest, so it is fetched once."""
         base = Path(os.environ.get("ITPO_WORK", repository_root() / ".work"))
         return weights.get_folder(self.store, commit.artifacts, base / "weights" / commit.digest[:32])
+
+
+def open_lake_store(config: Config) -> ObjectStore:
+    """The lake: ITPO_LAKE when it is set, otherwise the configured root; a relative path starts at the checkout."""
+    root = os.environ.get("ITPO_LAKE", config.lake.root)
+    return objects.open_store(root if "://" in root else str(repository_root() / root))
 
 
 def finished(stage: str, commit: Commit, *, resumed: bool, figures: Figures | None = None) -> StageResult:

@@ -134,7 +134,7 @@ def _nearest_existing(path: Path) -> Path:
 
 
 def check_disk(root: str, *, needed_bytes: int) -> Finding:
-    """Space where the lake lies: a small experiment needs a few hundred megabytes, models and logs the rest."""
+    """Space where the lake lies: a small experiment takes a few hundred megabytes."""
     free_bytes = shutil.disk_usage(_nearest_existing(Path(root.removeprefix("file://")).absolute())).free
     found = f"{free_bytes / GIB:.1f} GiB free"
     if free_bytes >= needed_bytes:

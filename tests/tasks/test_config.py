@@ -1,0 +1,91 @@
+"""A configuration is refused where it is wrong, with the value and the remedy, and hashed where it matters."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks.config import ConfigError, checked_experiment, load
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "experiment.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_configuration_loads(path: Path):
+    config = load(path)
+
+    assert config.collect.conversations % config.collect.group_size == 0
+
+
+def test_an_unknown_key_is_named(tmp_path: Path):
+    path = write(tmp_path, 'experiment = "shop"\n[train]\nlearning_rat = 0.1\n')
+
+    with pytest.raises(ConfigError, match=r"train\.learning_rat = 0\.1"):
+        load(path)
+
+
+def test_a_wrong_type_is_named_with_its_value(tmp_path: Path):
+    path = write(tmp_path, 'experiment = "shop"\n[collect]\nconversations = "many"\n')
+
+    with pytest.raises(ConfigError, match=r"collect\.conversations = 'many'"):
+        load(path)
+
+
+def test_a_number_outside_its_range_is_refused(tmp_path: Path):
+    path = write(tmp_path, 'experiment = "shop"\n[credit]\nshare = 1.5\n')
+
+    with pytest.raises(ConfigError, match=r"credit\.share = 1\.5.*less than or equal to 1"):
+        load(path)
+
+
+@pytest.mark.parametrize("name", ["../escape", "a/b", "", "Shop", "a" * 64, ".hidden", "shop\n"])
+def test_an_experiment_name_that_could_leave_its_folder_is_refused(tmp_path: Path, name: str):
+    path = write(tmp_path, 'experiment = "shop"\n')
+
+    with pytest.raises(ConfigError, match="experiment"):
+        load(path, overrides={"experiment": name})
+    with pytest.raises(ConfigError, match="experiment name"):
+        checked_experiment(name)
+
+
+def test_half_a_group_is_refused(tmp_path: Path):
+    path = write(tmp_path, 'experiment = "shop"\n[collect]\nconversations = 12\n')
+
+    with pytest.raises(ConfigError, match="12 is not a multiple of collect.group_size 8"):
+        load(path)
+
+
+def test_a_missing_file_says_where_others_are(tmp_path: Path):
+    with pytest.raises(ConfigError, match="no such file; the shipped ones are in configs/"):
+        load(tmp_path / "absent.toml")
+
+
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path):
+    with pytest.raises(ConfigError, match="experiment.toml: not valid TOML"):
+        load(write(tmp_path, "experiment = "))
+
+
+def test_the_place_of_the_lake_does_not_change_the_digest(tmp_path: Path):
+    path = write(tmp_path, 'experiment = "shop"\n')
+
+    here, there, other = (
+        load(path, overrides=overrides)
+        for overrides in ({"lake.root": "here"}, {"lake.root": "there"}, {"seed": 1})
+    )
+
+    assert here.digest == there.digest
+    assert here.digest != other.digest
+
+
+def test_a_section_changes_with_its_own_keys_alone(tmp_path: Path):
+    path = write(tmp_path, 'experiment = "shop"\n')
+
+    base, changed = load(path), load(path, overrides={"train.epochs": 7})
+
+    assert base.section("collect") == changed.section("collect")
+    assert base.section("train") != changed.section("train")

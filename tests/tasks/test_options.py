@@ -1,0 +1,33 @@
+"""What is given on the command line overrides the file; what is not given leaves it alone."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks.config import Algorithm, ConfigError
+from tasks.options import options_of
+
+FILE = Path(__file__).parents[2] / "configs" / "sales_small.toml"
+
+
+def test_named_options_and_settings_override_the_file():
+    options = options_of(FILE, experiment="shop", seed=3, algorithm=Algorithm.OUTCOME, settings=["train.epochs=2"])
+
+    config = options.load()
+
+    assert (config.experiment, config.seed, config.credit.algorithm) == ("shop", 3, Algorithm.OUTCOME)
+    assert config.train.epochs == 2
+
+
+def test_nothing_given_leaves_the_file_as_it_is():
+    assert options_of(FILE).load().experiment == "sales"
+
+
+def test_a_bare_word_is_a_string():
+    assert options_of(FILE, settings=["domain.preset=hard"]).load().domain.preset == "hard"
+
+
+@pytest.mark.parametrize("text", ["train.epochs", "=3"])
+def test_a_setting_without_key_or_value_shows_how_to_write_one(text: str):
+    with pytest.raises(ConfigError, match="write KEY=VALUE"):
+        options_of(FILE, settings=[text])
