@@ -1,7 +1,7 @@
 -- Grain:  one row per turn of a kept conversation, with all of its credit that needs no siblings.
 -- Reads:  curated, turns   (one iteration)
 --         turn_scores      (may be empty: then every figure made from scores is null)
---         turn_inputs      (conversation_id, turn_index, dirichlet_draw: a draw of Exp(1), oracle_advantage or null)
+--         turn_inputs      (dirichlet_draw: drawn from the unit exponential; oracle_advantage: may be null)
 -- Params: $use_scores      (false while the reward model's gate is closed: as if turn_scores were empty)
 --         $temperature, $share
 -- Drops:  turns of conversations that were not kept.
