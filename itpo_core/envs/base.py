@@ -1,4 +1,4 @@
-"""What can be swapped about a domain: the environment, its simulated users, its judge, its exact turn truth."""
+"""What can be swapped about a domain: environment, users, judge, exact turn truth, scripted logs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from itpo_core.types import Conversation, Failure, Message, Outcome, Scenario, S
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A user's answer. `stop` is set when the conversation ends here; `text` may then be None (nothing more said)."""
+    """A user's answer. `stop` is set when the conversation ends here; `text` may then be None (silence)."""
 
     text: str | None
     stop: StopReason | None = None
@@ -73,4 +73,8 @@ class LoggingPolicy(Protocol):
 
     def conversations(self, *, count: int, seed: int) -> list[Conversation]:
         """Complete scored conversations over seen scenarios, without token ids."""
+        ...
+
+    def direct_requests(self, *, count: int, seed: int) -> list[Conversation]:
+        """Short ones over seen scenarios whose user says all at once; they teach a policy to copy facts."""
         ...

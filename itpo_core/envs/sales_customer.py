@@ -1,0 +1,67 @@
+"""A simulated customer: answers proper questions, evades some, and may leave when his time is wasted."""
+
+from collections.abc import Sequence
+from random import Random
+
+from itpo_core.envs.base import Reply
+from itpo_core.envs.sales_language import (
+    Act,
+    Question,
+    Recommendation,
+    SeveralQuestions,
+    SmallTalk,
+    parse_in,
+    told_slots,
+)
+from itpo_core.envs.sales_need import Need, pick
+from itpo_core.envs.sales_shop import Shop
+from itpo_core.types import Failure, FailureKind, Message, Role, StopReason
+
+
+class Customer:
+    """One customer of one conversation, with random numbers of his own.
+
+    What he has told already he reads off the transcript, so only the dice are state.
+    """
+
+    def __init__(self, need: Need, shop: Shop, *, seed: int) -> None:
+        self._need = need
+        self._shop = shop
+        self._needed = {slot.name for slot in shop.needs_of(need.product)}
+        self._random = Random(seed)
+
+    def reply(self, messages: Sequence[Message]) -> Reply | Failure:
+        """Answer the last message, which must be the assistant's; otherwise a Failure says so."""
+        if not messages or messages[-1].role is not Role.ASSISTANT:
+            return Failure(FailureKind.USER_ERROR, "a customer answers an assistant, who has not spoken last")
+        act = parse_in(self._shop, messages[-1].content)
+        if isinstance(act, Recommendation):
+            return Reply(None, StopReason.COMPLETED)
+        told = told_slots(messages, self._shop.slots)
+        text = self._answer(act, told)
+        if self._is_useless(act, told) and self._random.random() < self._shop.habits.leaves:
+            return Reply(None, StopReason.USER_LEFT)
+        turns = sum(message.role is Role.ASSISTANT for message in messages)
+        if turns >= self._shop.habits.max_turns:
+            return Reply(None, StopReason.TURN_LIMIT)
+        return Reply(text)
+
+    def _is_useless(self, act: Act, told: frozenset[str]) -> bool:
+        return not (isinstance(act, Question) and act.slot in self._needed - told)
+
+    def _answer(self, act: Act, told: frozenset[str]) -> str:
+        phrases = self._shop.phrases
+        match act:
+            case Question(slot) if slot in told:
+                return pick(self._random, phrases.told_before)
+            case Question(slot):
+                return self._fact_or_evasion(slot)
+            case SeveralQuestions():
+                return pick(self._random, phrases.several)
+            case SmallTalk() | Recommendation():
+                return pick(self._random, phrases.small_talk)
+
+    def _fact_or_evasion(self, slot: str) -> str:
+        if self._random.random() < self._shop.habits.evades:
+            return pick(self._random, self._shop.phrases.evasion)
+        return pick(self._random, self._shop.phrases.fact).format(value=self._need.values[slot])

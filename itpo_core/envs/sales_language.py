@@ -1,0 +1,125 @@
+"""What words mean in the shop: an assistant text becomes an act, customer texts become known facts.
+
+Texts are split on spaces; a word counts only when it stands alone.
+"""
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from itpo_core.envs.sales_shop import Shop, Slot, shop_of
+from itpo_core.types import Message, Role
+
+RECOMMEND = "recommend"
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """The final act; `words` are those from "recommend" on."""
+
+    words: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One slot is named."""
+
+    slot: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeveralQuestions:
+    """Two or more slots are named, which no customer answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmallTalk:
+    """No slot is named."""
+
+
+Act = Recommendation | Question | SeveralQuestions | SmallTalk
+
+
+@dataclass(frozen=True, slots=True)
+class AssistantPhrases:
+    """What the scripted assistant says; `{slot}`, `{product}`, `{facts}` (slots, values) are filled in."""
+
+    question: tuple[str, ...] = (
+        "what {slot} do you want ?",
+        "which {slot} do you prefer ?",
+        "tell me about the {slot} please .",
+    )
+    small_talk: tuple[str, ...] = (
+        "what a lovely day today !",
+        "i love helping people like you .",
+        "thanks for visiting our shop today .",
+    )
+    recommendation: tuple[str, ...] = ("i recommend a {product} with {facts} .",)
+
+
+ASSISTANT_PHRASES = AssistantPhrases()
+
+
+def parse(text: str, slots: Collection[str]) -> Act:
+    """The act of an assistant text; the word "recommend" wins over every slot name."""
+    words = text.split()
+    if RECOMMEND in words:
+        return Recommendation(frozenset(words[words.index(RECOMMEND) :]))
+    named = {word for word in words if word in slots}
+    if len(named) > 1:
+        return SeveralQuestions()
+    return Question(named.pop()) if named else SmallTalk()
+
+
+def parse_in(shop: Shop, text: str) -> Act:
+    """`parse` with the slots of a shop."""
+    return parse(text, [slot.name for slot in shop.slots])
+
+
+def told_slots(messages: Iterable[Message], slots: Sequence[Slot]) -> frozenset[str]:
+    """Slots of which the customer has said a value."""
+    said = {word for message in messages if message.role is Role.USER for word in message.content.split()}
+    return frozenset(slot.name for slot in slots if said & set(slot.values))
+
+
+def success_chance(
+    recommendation: Recommendation, product: str, *, needs: Sequence[Slot], known: Mapping[str, str]
+) -> float:
+    """Chance that a recommendation is right, for someone who knows the values `known` by slot.
+
+    The product must be named, and exactly one value of every needed slot: the known one, or any one of a slot
+    still unknown, whose values are equally likely. Values of other slots do not matter.
+    """
+    if product not in recommendation.words:
+        return 0.0
+    return math.prod(_slot_chance(recommendation.words, slot, known=known.get(slot.name)) for slot in needs)
+
+
+def _slot_chance(words: frozenset[str], slot: Slot, *, known: str | None) -> float:
+    named = words & set(slot.values)
+    if len(named) != 1:
+        return 0.0
+    return 1 / len(slot.values) if known is None else float(known in named)
+
+
+def vocabulary(preset: str) -> tuple[str, ...]:
+    """Every word that a customer or the scripted assistant of the preset can say, sorted."""
+    shop = shop_of(preset)
+    templates = [*_phrases(shop), *_assistant_phrases()]
+    words = {word for template in templates for word in template.split() if not word.startswith("{")}
+    words |= {product.name for product in shop.products}
+    words |= {word for slot in shop.slots for word in (slot.name, *slot.values)}
+    return tuple(sorted(words))
+
+
+def _phrases(shop: Shop) -> tuple[str, ...]:
+    said = shop.phrases
+    return (
+        *said.opening, *said.volunteered, *said.fact, *said.evasion,
+        *said.told_before, *said.several, *said.small_talk,
+    )  # fmt: skip
+
+
+def _assistant_phrases() -> tuple[str, ...]:
+    said = ASSISTANT_PHRASES
+    return (*said.question, *said.small_talk, *said.recommendation)

@@ -1,0 +1,125 @@
+"""What one customer wants and keeps to himself: drawing it, writing it down, and which needs are held out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import product as product_of
+from random import Random
+from types import MappingProxyType
+from typing import TypeVar
+
+from itpo_core.envs.sales_shop import Shop
+from itpo_core.identifiers import stable_id
+from itpo_core.types import Message, Role, Scenario, Split
+
+DOMAIN = "sales"
+UNSEEN_SHARE = 0.2
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """The hidden facts: a product, a value for every slot (needed or not), the slots told at once."""
+
+    product: str
+    values: Mapping[str, str]
+    volunteered: tuple[str, ...] = ()
+
+
+def pick(random: Random, options: Sequence[T]) -> T:
+    """One of the options, uniformly.
+
+    `Random.choice` may change between Python versions, `Random.random` may not; recorded seeds have to last.
+    """
+    return options[int(random.random() * len(options))]
+
+
+def draw_need(shop: Shop, random: Random) -> Need:
+    """Product and all values uniform; with the shop's probability one needed slot is volunteered."""
+    product = pick(random, shop.products)
+    values = {slot.name: pick(random, slot.values) for slot in shop.slots}
+    volunteered = (pick(random, product.needs),) if random.random() < shop.habits.volunteers else ()
+    return Need(product.name, MappingProxyType(values), volunteered)
+
+
+def draw_need_of(shop: Shop, split: Split, *, random: Random) -> Need:
+    """A need of the split: draws until one falls there."""
+    while True:
+        need = draw_need(shop, random)
+        if split_of(need, shop) is split:
+            return need
+
+
+def split_of(need: Need, shop: Shop) -> Split:
+    """Where the combination of product and values belongs; it is the same everywhere, always."""
+    values = tuple(need.values[slot.name] for slot in shop.slots)
+    return Split.UNSEEN if (need.product, *values) in unseen_combinations(shop) else Split.SEEN
+
+
+@cache
+def unseen_combinations(shop: Shop) -> frozenset[tuple[str, ...]]:
+    """Of each product the fifth of all combinations (product, one value a slot) whose hashes are the lowest.
+
+    A share of each product, so that holding out does not change how often a product is asked for.
+    """
+    unseen: list[tuple[str, ...]] = []
+    for product in shop.products:
+        values = product_of(*(slot.values for slot in shop.slots))
+        ranked = sorted(((product.name, *each) for each in values), key=lambda each: stable_id(DOMAIN, *each))
+        unseen += ranked[: round(UNSEEN_SHARE * len(ranked))]
+    return frozenset(unseen)
+
+
+def first_message(need: Need, shop: Shop, *, random: Random) -> str:
+    """The opening of an ordinary customer, with what he volunteers."""
+    sentences = [pick(random, shop.phrases.opening).format(product=need.product)]
+    for slot in need.volunteered:
+        sentences.append(pick(random, shop.phrases.volunteered).format(value=need.values[slot]))
+    return " ".join(sentences)
+
+
+def scenario_of(need: Need, shop: Shop, *, opening: str) -> Scenario:
+    """The scenario of a need; its id depends on preset, need and opening alone."""
+    latent = need_to_json(need)
+    digest = stable_id(DOMAIN, shop.preset, latent, opening)
+    return Scenario(
+        scenario_id=f"{DOMAIN}-{shop.preset}-{need.product}-{digest[:16]}",
+        domain=DOMAIN,
+        split=split_of(need, shop),
+        opening=(Message(Role.USER, opening),),
+        latent_json=latent,
+    )
+
+
+def need_to_json(need: Need) -> str:
+    """Canonical JSON: sorted keys, no spaces."""
+    latent = {
+        "product": need.product,
+        "values": dict(need.values),
+        "volunteered": list(need.volunteered),
+    }
+    return json.dumps(latent, sort_keys=True, separators=(",", ":"))
+
+
+def need_of(scenario: Scenario, shop: Shop) -> Need:
+    """The hidden facts of a scenario. Raises ValueError when they are not of this shop."""
+    if scenario.domain != DOMAIN:
+        raise ValueError(
+            f"scenario {scenario.scenario_id} is of the domain {scenario.domain!r}, not {DOMAIN!r}; "
+            f"use the environment that made it"
+        )
+    latent = json.loads(scenario.latent_json)
+    need = Need(latent["product"], MappingProxyType(latent["values"]), tuple(latent["volunteered"]))
+    _check(need, shop, scenario_id=scenario.scenario_id)
+    return need
+
+
+def _check(need: Need, shop: Shop, *, scenario_id: str) -> None:
+    sold = {product.name for product in shop.products}
+    slots = {slot.name for slot in shop.slots}
+    if need.product not in sold or need.values.keys() != slots:
+        raise ValueError(
+            f"scenario {scenario_id} is not of preset {shop.preset!r}: it wants {need.product!r} "
+            f"with values for {sorted(need.values)}; use the preset that made it"
+        )

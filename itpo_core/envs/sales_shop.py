@@ -1,0 +1,107 @@
+"""The sales domain as data, with its digest: what is sold, what customers say, how they behave."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+VERSION = "1"  # raised when the rules change; what the definition below holds is in the digest anyway
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A property that a customer may care about, with its possible values (three each)."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """Something sold, and the slots that decide which one suits; no assistant is told which they are."""
+
+    name: str
+    needs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How customers behave: three probabilities, and the limit on assistant turns."""
+
+    volunteers: float = 0.3  # names one needed value in the first message
+    evades: float = 0.2  # answers a proper question without the fact
+    leaves: float = 0.1  # goes away after a useless turn
+    max_turns: int = 6
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerPhrases:
+    """Everything that a customer can say; `{product}` and `{value}` are filled in."""
+
+    opening: tuple[str, ...] = (
+        "hi i need a {product} .",
+        "hello , i am looking for a {product} .",
+        "can you help me choose a {product} ?",
+    )
+    volunteered: tuple[str, ...] = ("it should be {value} .", "i want {value} .")
+    fact: tuple[str, ...] = (
+        "{value} please .",
+        "i want {value} .",
+        "it should be {value} .",
+        "{value} i think .",
+    )
+    evasion: tuple[str, ...] = (
+        "not sure about that yet .",
+        "hmm let me think about it .",
+        "good question , ask me again .",
+    )
+    told_before: tuple[str, ...] = ("i already told you .", "you asked me that before .")
+    several: tuple[str, ...] = ("one question at a time please .",)
+    small_talk: tuple[str, ...] = ("haha yes .", "nice , thanks for asking .", "ok , can we go on ?")
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """One preset of the domain, whole: whoever has it can rebuild every customer."""
+
+    preset: str
+    products: tuple[Product, ...]
+    slots: tuple[Slot, ...]
+    habits: Habits = Habits()
+    phrases: CustomerPhrases = CustomerPhrases()
+
+    def needs_of(self, product: str) -> tuple[Slot, ...]:
+        """The slots that decide about a product, in the order of its definition."""
+        slots = {slot.name: slot for slot in self.slots}
+        (needs,) = (each.needs for each in self.products if each.name == product)
+        return tuple(slots[name] for name in needs)
+
+
+_BUDGET = Slot("budget", ("cheap", "midrange", "premium"))
+_SIZE = Slot("size", ("small", "medium", "large"))
+_COLOR = Slot("color", ("red", "blue", "green"))
+_USE = Slot("use", ("work", "travel", "sport"))
+_BRAND = Slot("brand", ("acme", "zenith", "nova"))
+_LAPTOP = Product("laptop", ("budget", "use"))
+_PHONE = Product("phone", ("budget", "size", "brand"))
+_BIKE = Product("bike", ("size", "color"))
+_TENT = Product("tent", ("size", "color", "use"))
+
+SHOPS = {
+    "small": Shop("small", products=(_LAPTOP, _BIKE), slots=(_BUDGET, _SIZE, _COLOR, _USE)),
+    "hard": Shop(
+        "hard", products=(_LAPTOP, _PHONE, _BIKE, _TENT), slots=(_BUDGET, _SIZE, _COLOR, _USE, _BRAND)
+    ),
+}
+
+
+def shop_of(preset: str) -> Shop:
+    """The shop of a preset. Raises ValueError for an unknown name, with the known ones."""
+    if preset not in SHOPS:
+        raise ValueError(f"sales has no preset {preset!r}; choose one of {', '.join(SHOPS)}")
+    return SHOPS[preset]
+
+
+def definition_digest(shop: Shop, *, version: str = VERSION) -> str:
+    """SHA-256 over every product, slot, phrase and probability of a shop and the version of the rules."""
+    definition = json.dumps([version, asdict(shop)], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(definition.encode()).hexdigest()
