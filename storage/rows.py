@@ -1,16 +1,17 @@
 """Plain rows to Arrow tables and tables end to end: what the stages hand to the lake."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import pyarrow as pa
 
 from storage.tables import schema_of
 
-Table = pa.Table
+Table: TypeAlias = pa.Table
 
 
 def to_table(name: str, rows: Sequence[Mapping[str, object]]) -> Table:
-    """Rows of the named dataset as a table with exactly its columns; an absent optional column becomes null."""
+    """Rows of the named dataset as a table with exactly its columns; what is absent becomes null."""
     return pa.Table.from_pylist(list(rows), schema=schema_of(name))
 
 

@@ -1,0 +1,285 @@
+"""The commit protocol: publish shards, seal an iteration, read only through what was sealed.
+
+Data lies under names made of its content, so writing it twice is harmless and a killed writer leaves only
+bytes that nothing names. The shard manifest, created once, decides who won a shard; the commit, created once
+and a pure function of the manifests, makes the iteration visible. Nothing is ever listed to decide anything.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import pyarrow as pa
+
+from storage.digests import data_digest, file_sha256
+from storage.errors import (
+    ConflictingCommit,
+    CorruptObject,
+    MissingCommit,
+    MissingShard,
+    ObjectMissing,
+    StorageError,
+)
+from storage.manifests import (
+    Commit,
+    CommitKey,
+    FileEntry,
+    ShardManifest,
+    commit_digest,
+    commit_object,
+    decode_commit,
+    decode_shard,
+    encode_commit,
+    encode_shard,
+    shard_key,
+)
+from storage.objects import ObjectStore, materialise
+from storage.tables import conform, current_columns, decode, encode, schema_of
+
+NO_ARTIFACTS: Mapping[str, FileEntry] = MappingProxyType({})
+_STAGE_OF_KIND = MappingProxyType(
+    {
+        "rollouts": "collect",
+        "curated": "curate",
+        "reward": "fit-reward",
+        "credit": "credit",
+        "policy": "train-policy",
+        "evaluation": "evaluate",
+        "report": "report",
+    }
+)
+
+
+def publish_shard(
+    store: ObjectStore,
+    key: CommitKey,
+    shard: int,
+    *,
+    tables: Mapping[str, pa.Table],
+    inputs: Mapping[str, str],
+    attempt: str,
+) -> ShardManifest:
+    """Write one shard and claim it; the manifest returned is the winner's, which may be an earlier attempt's.
+
+    Raises InvalidTable for rows that break a rule, and ConflictingCommit when the shard was claimed from
+    other inputs.
+    """
+    winner = read_shard(store, key, shard)
+    if winner is None:
+        files = tuple(_put_table(store, key, shard, name=name, table=tables[name]) for name in sorted(tables))
+        mine = ShardManifest(key, shard, dict(inputs), attempt, files)
+        store.create(shard_key(key, shard), encode_shard(mine))
+        # Read back even after success: a client that retries may be told "exists" about its own object.
+        winner = decode_shard(store.get(shard_key(key, shard)), place=shard_key(key, shard))
+    _refuse_other(f"shard {shard} of {key.text}", "inputs", wanted=inputs, found=winner.inputs)
+    return winner
+
+
+def read_shard(store: ObjectStore, key: CommitKey, shard: int) -> ShardManifest | None:
+    """The manifest of a shard, or None when nobody has published it."""
+    place = shard_key(key, shard)
+    try:
+        return decode_shard(store.get(place), place=place)
+    except ObjectMissing:
+        return None
+
+
+def check_shard(manifest: ShardManifest, *, inputs: Mapping[str, str]) -> None:
+    """Raise ConflictingCommit, naming every difference, unless the shard has exactly these inputs."""
+    _refuse_other(
+        f"shard {manifest.shard} of {manifest.key.text}", "inputs", wanted=inputs, found=manifest.inputs
+    )
+
+
+def all_shards(store: ObjectStore, key: CommitKey, *, shards: int) -> list[ShardManifest]:
+    """The manifests of shards 0 to `shards` - 1; MissingShard names those that nobody has published."""
+    found = [read_shard(store, key, shard) for shard in range(shards)]
+    present = [manifest for manifest in found if manifest is not None]
+    if len(present) < shards:
+        absent = [shard for shard, manifest in enumerate(found) if manifest is None]
+        raise MissingShard(
+            f"{key.text} cannot be sealed: shards {absent} of {shards} are missing; run them again"
+        )
+    return present
+
+
+def seal(
+    store: ObjectStore,
+    key: CommitKey,
+    *,
+    shards: int,
+    parents: Mapping[str, str],
+    inputs: Mapping[str, str],
+    artifacts: Mapping[str, FileEntry] = NO_ARTIFACTS,
+) -> Commit:
+    """Make the iteration visible once all its shards are published; any number of tasks may try at once.
+
+    Raises MissingShard naming the absent ones, and ConflictingCommit when the key holds other data.
+    """
+    manifests = all_shards(store, key, shards=shards)
+    files = _in_order(manifests)
+    digest = commit_digest(key, parents=parents, inputs=inputs, files=files, artifacts=artifacts)
+    mine = Commit(key, dict(parents), dict(inputs), files, dict(artifacts), digest)
+    store.create(commit_object(key), encode_commit(mine))
+    winner = read(store, key)
+    check_inputs(winner, parents=parents, inputs=inputs)
+    if winner.digest != digest:
+        _refuse_other(key.text, "artifacts", wanted=_hashes(artifacts), found=_hashes(winner.artifacts))
+        raise ConflictingCommit(
+            f"{key.text} is committed with data {winner.digest}, these shards have {digest}: the same "
+            "inputs gave other rows; use another experiment name, or remove the source of randomness"
+        )
+    return winner
+
+
+def commit(
+    store: ObjectStore,
+    key: CommitKey,
+    *,
+    tables: Mapping[str, pa.Table],
+    parents: Mapping[str, str],
+    inputs: Mapping[str, str],
+    artifacts: Mapping[str, FileEntry] = NO_ARTIFACTS,
+    attempt: str,
+) -> Commit:
+    """Publish and seal a dataset of one shard; returns an earlier commit of the same parents and inputs."""
+    earlier = find(store, key)
+    if earlier is not None:
+        check_inputs(earlier, parents=parents, inputs=inputs)
+        return earlier
+    publish_shard(store, key, 0, tables=tables, inputs={**inputs, **_prefixed(parents)}, attempt=attempt)
+    return seal(store, key, shards=1, parents=parents, inputs=inputs, artifacts=artifacts)
+
+
+def find(store: ObjectStore, key: CommitKey) -> Commit | None:
+    """The commit, or None while the iteration is not sealed."""
+    place = commit_object(key)
+    try:
+        found = decode_commit(store.get(place), place=place)
+    except ObjectMissing:
+        return None
+    if found.key != key:
+        raise CorruptObject(f"object {place!r} holds the commit {found.key.text}: restore it from a copy")
+    return found
+
+
+def read(store: ObjectStore, key: CommitKey) -> Commit:
+    """The commit; MissingCommit says which stage writes it."""
+    found = find(store, key)
+    if found is None:
+        stage = _STAGE_OF_KIND.get(key.kind, key.kind)
+        raise MissingCommit(
+            f"there is no commit {key.text}: run `itpo {stage}` for experiment {key.experiment}, "
+            f"iteration {key.iteration}"
+        )
+    return found
+
+
+def check_inputs(commit: Commit, *, parents: Mapping[str, str], inputs: Mapping[str, str]) -> None:
+    """Raise ConflictingCommit, naming every difference, unless the commit was made from exactly these."""
+    _refuse_other(
+        commit.key.text,
+        "inputs",
+        wanted={**inputs, **_prefixed(parents)},
+        found={**commit.inputs, **_prefixed(commit.parents)},
+    )
+
+
+def read_table(store: ObjectStore, commit: Commit, table: str) -> pa.Table:
+    """All rows of one table of the commit, in stored order, every file checked against its hash.
+
+    A table that the commit does not hold comes back empty. Raises CorruptObject and FutureSchema.
+    """
+    parts = [
+        current_columns(table, _checked_rows(store, entry), key=entry.key)
+        for entry in _entries(commit, table)
+    ]
+    return pa.concat_tables([schema_of(table).empty_table(), *parts])
+
+
+def table_paths(store: ObjectStore, commit: Commit, table: str) -> list[Path]:
+    """Local files of one table of the commit, in stored order."""
+    return materialise(store, [entry.key for entry in _entries(commit, table)])
+
+
+def verify(store: ObjectStore, commit: Commit) -> list[str]:
+    """Every problem found in the commit's files: absence, size, hash, row count, recomputed data digest."""
+    problems: list[str] = []
+    for entry in commit.files:
+        problems += _problems(store, entry, is_table=True)
+    for entry in commit.artifacts.values():
+        problems += _problems(store, entry, is_table=False)
+    return problems
+
+
+def checked_bytes(store: ObjectStore, entry: FileEntry) -> bytes:
+    """The bytes of an entry; CorruptObject names the key, the expected and the found hash."""
+    data = store.get(entry.key)
+    found = file_sha256(data)
+    if found != entry.sha256:
+        raise CorruptObject(
+            f"object {entry.key!r} is corrupt: expected sha256 {entry.sha256} ({entry.size_bytes} bytes), "
+            f"found {found} ({len(data)} bytes); restore it from a copy, or run its stage "
+            "under another experiment name"
+        )
+    return data
+
+
+def _put_table(store: ObjectStore, key: CommitKey, shard: int, *, name: str, table: pa.Table) -> FileEntry:
+    rows = conform(name, table)
+    data = encode(rows)
+    sha256 = file_sha256(data)
+    place = f"{key.prefix}/shard={shard:04d}/{name}-{sha256[:32]}.parquet"
+    store.create(place, data)
+    return FileEntry(name, place, sha256, len(data), rows.num_rows, data_digest(rows))
+
+
+def _in_order(manifests: list[ShardManifest]) -> tuple[FileEntry, ...]:
+    """All files by table, and of a table by shard."""
+    files = (entry for manifest in manifests for entry in manifest.files)
+    return tuple(sorted(files, key=lambda entry: entry.table))
+
+
+def _refuse_other(what: str, part: str, *, wanted: Mapping[str, str], found: Mapping[str, str]) -> None:
+    names = [name for name in sorted({*wanted, *found}) if wanted.get(name) != found.get(name)]
+    if names:
+        differences = "; ".join(
+            f"{name}: committed {found.get(name)!r}, now {wanted.get(name)!r}" for name in names
+        )
+        raise ConflictingCommit(
+            f"{what} was committed from other {part} ({differences}). Commits are never changed: "
+            "use the settings that it was made with, or another experiment name"
+        )
+
+
+def _prefixed(parents: Mapping[str, str]) -> dict[str, str]:
+    return {f"parent {role}": digest for role, digest in parents.items()}
+
+
+def _hashes(artifacts: Mapping[str, FileEntry]) -> dict[str, str]:
+    return {name: entry.sha256 for name, entry in artifacts.items()}
+
+
+def _entries(commit: Commit, table: str) -> list[FileEntry]:
+    return [entry for entry in commit.files if entry.table == table]
+
+
+def _checked_rows(store: ObjectStore, entry: FileEntry) -> pa.Table:
+    return decode(entry.table, checked_bytes(store, entry), key=entry.key)
+
+
+def _problems(store: ObjectStore, entry: FileEntry, *, is_table: bool) -> list[str]:
+    try:
+        checked_bytes(store, entry)
+        rows = _checked_rows(store, entry) if is_table else None
+    except StorageError as problem:
+        return [str(problem)]
+    if rows is None:
+        return []
+    problems: list[str] = []
+    if rows.num_rows != entry.rows:
+        problems.append(f"object {entry.key!r} holds {rows.num_rows} rows, its commit says {entry.rows}")
+    found = data_digest(rows)
+    if found != entry.data_digest:
+        problems.append(f"object {entry.key!r} has data digest {found}, its commit says {entry.data_digest}")
+    return problems

@@ -1,0 +1,72 @@
+"""What can go wrong in the lake, one class per failure that a caller treats differently.
+
+Every message names the offending value and what to do about it.
+"""
+
+
+class StorageError(Exception):
+    """Any failure of the lake; the message is written for a person."""
+
+
+class BadKey(StorageError, ValueError):
+    """An object key that is absolute, empty, hidden, or leaves the lake."""
+
+
+class ObjectMissing(StorageError):
+    """No object lies under this key."""
+
+
+class StoreUnavailable(StorageError):
+    """The address of the lake names a store that cannot be used here."""
+
+
+class StorageFull(StorageError):
+    """The disk or quota is exhausted; nothing of the object was left behind."""
+
+
+class ReadOnlyLake(StorageError):
+    """The lake may not be written by this user."""
+
+
+class InvalidTable(StorageError, ValueError):
+    """Rows that break the schema or a rule of their dataset."""
+
+
+class ConflictingCommit(StorageError):
+    """The key is committed already, from other inputs."""
+
+
+class MissingCommit(StorageError):
+    """A stage wants a commit that no stage has written yet."""
+
+
+class MissingShard(StorageError):
+    """An iteration cannot be sealed: some of its shards were never published."""
+
+
+class CorruptObject(StorageError):
+    """Stored bytes differ from what their manifest promised, or cannot be decoded."""
+
+
+class FutureSchema(StorageError):
+    """The object was written by a newer version of this program."""
+
+
+class RefusedFile(StorageError, ValueError):
+    """A file that the lake does not take, such as pickled weights."""
+
+
+class MissingPolicy(StorageError):
+    """The experiment has no current policy, or not the version that was named."""
+
+
+class ConflictingEvent(StorageError):
+    """A registry event id was used before for something else."""
+
+
+class SqlError(StorageError, ValueError):
+    """A file of /sql that is missing, holds more than one statement, or got the wrong parameters."""
+
+
+class CheckFailed(StorageError):
+    """A file of sql/checks returned rows."""
