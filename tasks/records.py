@@ -30,7 +30,8 @@ class Lineage:
 
 def messages_json(messages: Sequence[Message]) -> str:
     """Messages as one JSON text, in order; `tool_calls` and `tool_call_id` only where there are some."""
-    return json.dumps([_message(message) for message in messages], ensure_ascii=False, separators=(",", ":"))
+    records = [message_record(message) for message in messages]
+    return json.dumps(records, ensure_ascii=False, separators=(",", ":"))
 
 
 def messages_from_json(text: str) -> tuple[Message, ...]:
@@ -162,7 +163,8 @@ def _truth_columns(truth: TurnTruth | None) -> Row:
     }
 
 
-def _message(message: Message) -> dict[str, str]:
+def message_record(message: Message) -> dict[str, str]:
+    """One message as the JSON object that `messages_json` and log files hold."""
     plain = {"role": message.role.value, "content": message.content}
     tools = {"tool_calls": message.tool_calls, "tool_call_id": message.tool_call_id}
     return plain | {name: value for name, value in tools.items() if value is not None}

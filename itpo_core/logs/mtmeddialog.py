@@ -1,8 +1,8 @@
 """MTMedDialog: one row per doctor turn, `{prompt: messages so far, response, reward_model, ...}`.
 
 A conversation is rebuilt by following the histories: a row continues the conversation whose last doctor turn
-is the last one of its prompt. This holds for interleaved rows too, and for rows whose earlier turns were lost.
-The set has no outcome; its conversations are unscored.
+is the last one of its prompt. This holds for interleaved rows too, and where earlier rows are lost.
+The set has no outcome, so its conversations are unscored.
 """
 
 import hashlib

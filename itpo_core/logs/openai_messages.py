@@ -1,10 +1,11 @@
 """OpenAI-style logs: one row per conversation, `{"id", "messages": [...], "outcome", "metadata": {...}}`.
 
 Of the metadata the keys `scenario_id`, `scenario` (the hidden facts of a simulated scenario), `domain`,
-`split`, `persona_id` and `seed` mean something; the rest is kept as it is.
+`split`, `persona_id`, `seed` and `stop_reason` mean something; where there is no `scenario`, all of the
+metadata is kept in its place.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from itpo_core.logs.messages import parse_messages
 from itpo_core.logs.outcomes import outcome_of
@@ -18,7 +19,9 @@ from itpo_core.logs.parsed import (
     parse_each,
     storable,
 )
-from itpo_core.types import Split
+from itpo_core.types import Split, StopReason
+
+_HONEST_ENDINGS = tuple(stop for stop in StopReason if stop is not StopReason.FAILED)
 
 
 def parse(rows: Iterable[tuple[int, Row]], *, outcome_column: str) -> Iterator[Parsed]:
@@ -37,10 +40,11 @@ def _conversation(number: int, row: Row, outcome_column: str) -> ParsedConversat
         logged_id=_text(row, "id") or _text(row, "conversation_id"),
         scenario_id=_text(metadata, "scenario_id"),
         domain=_text(metadata, "domain") or "logs",
-        split=_split(metadata),
+        split=Split(_named(metadata, "split", tuple(Split)) or Split.SEEN),
         persona_id=_text(metadata, "persona_id") or "default",
         seed=_seed(metadata),
-        latent_json=canonical(metadata.get("scenario", metadata)),
+        latent_json=_latent(metadata),
+        stop=StopReason(_named(metadata, "stop_reason", _HONEST_ENDINGS) or StopReason.COMPLETED),
         notes=parsed.notes,
     )
 
@@ -74,13 +78,19 @@ def _text(row: Mapping[str, object], key: str) -> str | None:
     return None if value is None or value == "" else storable(str(value), where=key)
 
 
-def _split(metadata: Mapping[str, object]) -> Split:
-    named = metadata.get("split") or Split.SEEN.value
-    if named not in tuple(Split):
+def _named(metadata: Mapping[str, object], key: str, allowed: Sequence[str]) -> str | None:
+    value = metadata.get(key)
+    if value is not None and value not in allowed:
         raise RowRejected(
-            RejectReason.BAD_METADATA, f"metadata.split is {str(named)[:60]!a}, not seen or unseen"
+            RejectReason.BAD_METADATA,
+            f"metadata.{key} is {str(value)[:60]!a}, not one of {', '.join(allowed)}",
         )
-    return Split(str(named))
+    return None if value is None else str(value)
+
+
+def _latent(metadata: Mapping[str, object]) -> str:
+    scenario = metadata.get("scenario", metadata)
+    return storable(scenario, where="scenario") if isinstance(scenario, str) else canonical(scenario)
 
 
 def _seed(metadata: Mapping[str, object]) -> int:

@@ -1,4 +1,4 @@
-"""From a log's outcome column to an outcome: a number in [0, 1], or unscored with the reason; never a zero."""
+"""From the outcome column of a log to an outcome: a number in [0, 1], or unscored with the reason."""
 
 import math
 from collections.abc import Mapping

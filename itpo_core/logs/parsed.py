@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from itpo_core.types import Message, Outcome, Split
+from itpo_core.types import Message, Outcome, Split, StopReason
 
 
 class RejectReason(StrEnum):
     """Why a log row did not become (part of) a conversation."""
 
     UNREADABLE = "unreadable"
-    NOT_AN_OBJECT = "not_an_object"
     MISSING_MESSAGES = "missing_messages"
     SHAREGPT_KEYS = "sharegpt_keys"
     EMPTY_CONVERSATION = "empty_conversation"
@@ -85,6 +84,7 @@ class ParsedConversation:
     persona_id: str = "default"
     seed: int = 0
     latent_json: str = "{}"
+    stop: StopReason = StopReason.COMPLETED
     notes: tuple[Note, ...] = ()
 
     @property
@@ -92,15 +92,8 @@ class ParsedConversation:
         """SHA-256 of everything but the outcome and the place in the file: equal for exact duplicates."""
         turns = [[m.role.value, m.content, m.tool_calls, m.tool_call_id] for m in self.messages]
         sent = [suggestion and [suggestion.text, suggestion.acceptance] for suggestion in self.suggestions]
-        facts = [
-            self.scenario_id,
-            self.domain,
-            self.split.value,
-            self.persona_id,
-            self.seed,
-            self.latent_json,
-        ]
-        return hashlib.sha256(json.dumps([turns, sent, facts]).encode()).hexdigest()
+        place = [self.scenario_id, self.domain, self.split.value, self.persona_id, self.seed, self.stop.value]
+        return hashlib.sha256(json.dumps([turns, sent, place, self.latent_json]).encode()).hexdigest()
 
 
 class RowRejected(ValueError):

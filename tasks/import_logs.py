@@ -1,0 +1,87 @@
+"""Import: log files, or scripted logs where none are named, become the committed rollouts of iteration 0."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from storage import commits
+from tasks import build
+from tasks.config import Config, ConfigError
+from tasks.context import Context, Figures, StageResult, finished
+from tasks.log_intake import ImportCounts, import_files, listed, source_names
+from tasks.logged_rows import Place
+from tasks.scripted_logs import write_scripted_logs
+
+
+def run(context: Context) -> StageResult:
+    """Import the configured files, or scripted logs when none are named, as iteration 0."""
+    paths = [Path(path) for path in context.config.logs.paths]
+    inputs = import_inputs(context.config, paths)
+    existing = context.find("rollouts")
+    if existing is not None:
+        commits.check_inputs(existing, parents={}, inputs=inputs)
+        return finished("import", existing, resumed=True)
+    logs = import_files(
+        paths or [_scripted(context)],
+        log_format=context.config.logs.format,
+        outcome_column=context.config.logs.outcome_column,
+        place=Place(context.experiment, context.iteration),
+        domain=build.domain(context.config),
+    )
+    commit = commits.commit(
+        context.store,
+        context.key("rollouts"),
+        tables=logs.tables,
+        parents={},
+        inputs=inputs,
+        attempt=context.attempt,
+    )
+    return finished("import", commit, resumed=False, figures=figures(logs.counts))
+
+
+def import_inputs(config: Config, paths: Sequence[Path]) -> dict[str, str]:
+    """Everything that decides the rows: the files by content, never by where they lie."""
+    if not paths:
+        return {**config.section("logs", "domain"), "seed": str(config.seed)}
+    hashes = {name: _sha256(path) for path, name in zip(paths, source_names(paths), strict=True)}
+    return {
+        **config.section("domain"),
+        "format": config.logs.format,
+        "outcome_column": config.logs.outcome_column,
+        "files": json.dumps(hashes, sort_keys=True),
+    }
+
+
+def figures(counts: ImportCounts) -> Figures:
+    """The summary line of an import."""
+    numbers = ("read", "accepted", "quarantined", "duplicate", "conversations", "turns")
+    values = (
+        counts.read,
+        counts.accepted,
+        counts.quarantined,
+        counts.duplicate,
+        counts.conversations,
+        counts.turns,
+    )
+    texts = {"because": counts.reasons, "unscored": counts.unscored, "noted": counts.notes}
+    said = {name: f"({listed(counted)})" for name, counted in texts.items() if counted}
+    return {**dict(zip(numbers, values, strict=True)), **said}
+
+
+def _scripted(context: Context) -> Path:
+    """The scripted logs of the domain, as the ordinary log file that they would be."""
+    logs = context.config.logs
+    return write_scripted_logs(
+        context.work_folder("logs"),
+        build.domain(context.config),
+        conversations=logs.scripted_conversations,
+        requests=logs.scripted_requests,
+        seed=context.config.seed,
+    )
+
+
+def _sha256(path: Path) -> str:
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such log file; give the path of a JSONL, JSON or Parquet file")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
