@@ -52,7 +52,7 @@ lint: $(STAMP)
 	@.venv/bin/ruff format --check --quiet . || { echo "run: .venv/bin/ruff format ."; exit 1; }
 
 types: $(STAMP)
-	@.venv/bin/basedpyright --level error
+	@.venv/bin/ty check --output-format concise
 
 check: lint types  ## lint, types and the fast tests: under a minute
 	@$(PYTEST) -q -n 2 -m "not slow and not e2e and not browser"
@@ -67,8 +67,11 @@ test-full: $(STAMP)  ## every test; wants the Debian packages chromium and postg
 faults: $(STAMP)  ## each planted fault must turn its test red
 	@$(RUN) -m tests.faults.run
 
-bench: $(STAMP)  ## the figures of docs/benchmarks.md
+bench: $(STAMP)  ## the figures of docs/benchmarks.md; make bench-NAME runs one and prints it
 	@$(RUN) -m benchmarks.run
+
+bench-%: $(STAMP)
+	@$(RUN) -m benchmarks.run $*
 
 # torch is struck from the locks by an override whose marker is never true; see requirements/overrides.txt.
 lock: $(UV)  ## compile the locks anew

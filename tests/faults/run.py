@@ -11,7 +11,7 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ def copy_tree(root: Path, copy: Path) -> Path:
 
 
 @contextmanager
-def _borrowed(copies: "SimpleQueue[Path]") -> Iterator[Path]:
+def _borrowed(copies: "SimpleQueue[Path]") -> Generator[Path]:
     copy = copies.get()
     try:
         yield copy

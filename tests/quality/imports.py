@@ -63,8 +63,8 @@ def imports_of(source: Source) -> list[Import]:
 
 def _walk(node: ast.AST, source: Source, *, at_import_time: bool) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
-        for name in _names(child, source):
-            yield Import(name, child.lineno, at_import_time)  # pyright: ignore[reportAttributeAccessIssue]
+        if isinstance(child, ast.stmt | ast.expr):
+            yield from (Import(name, child.lineno, at_import_time) for name in _names(child, source))
         later = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or _is_type_checking(
             child
         )
