@@ -115,13 +115,21 @@ def _unannotated(function: Function) -> Iterator[str]:
 
 
 def positional_faults(sources: list[Source]) -> list[str]:
-    """Functions with more than two parameters that can be given by position; special methods are exempt."""
+    """Public functions with more than two parameters that can be given by position.
+
+    The rule protects calls far from the definition. Private helpers are called beside it, and the parameters of
+    a decorated function (a command, a task) belong to the framework that calls it.
+    """
     return [
         f"{_at(source, function)} takes {count} parameters by position, the limit is {POSITIONAL}"
         for source in sources
         for function in functions_of(source)
-        if (count := _positional_count(function)) > POSITIONAL and not function.name.startswith("__")
+        if (count := _positional_count(function)) > POSITIONAL and _is_called_from_afar(function)
     ]
+
+
+def _is_called_from_afar(function: Function) -> bool:
+    return not function.name.startswith("_") and not function.decorator_list
 
 
 def _positional_count(function: Function) -> int:
