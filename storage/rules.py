@@ -13,6 +13,7 @@ import pyarrow as pa
 from storage.schemas import CREDIT_METHODS
 
 LARGEST_LOGPROB = 1e-4  # rounding may lift a certain token's log-probability a little above 0
+LOGGED = "logs:"  # the policy version of turns that were read from logs, which may lack log-probabilities
 
 # The total order in which rows are stored; unique except for figures, where a stage may repeat a name.
 ROW_ORDER = MappingProxyType(
@@ -82,7 +83,9 @@ def _list_lengths(table: pa.Table, column: str) -> np.ndarray:
 
 
 def _unequal_token_lists(table: pa.Table) -> np.ndarray:
-    return _list_lengths(table, "response_ids") != _list_lengths(table, "logprobs")
+    ids, logprobs = _list_lengths(table, "response_ids"), _list_lengths(table, "logprobs")
+    logged = np.char.startswith(_numpy(table, "policy_version").astype(str), LOGGED)
+    return (ids != logprobs) & ~(logged & (logprobs == 0))
 
 
 def _wrong_token_count(table: pa.Table) -> np.ndarray:
@@ -179,7 +182,7 @@ RULES = MappingProxyType(
             ),
             Rule(
                 "response_ids and logprobs must have one length",
-                "keep one log-probability per generated token; logs without token ids have both lists empty",
+                "keep one log-probability per generated token; only logged turns (policy logs:…) may have none",
                 _unequal_token_lists,
             ),
             Rule("response_tokens must be the length of response_ids", "count the ids", _wrong_token_count),

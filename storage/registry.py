@@ -1,0 +1,266 @@
+"""The policy registry: an append-only chain of events per experiment, one create-only object each.
+
+Every event holds the digest of the one before it, so a changed, lost or inserted event is noticed on reading.
+What is current is never stored; it is what the events add up to.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from storage.digests import file_sha256
+from storage.errors import ConflictingEvent, CorruptObject, MissingPolicy, ObjectMissing
+from storage.manifests import MANIFEST_FORMAT, canonical_json, parse_object
+from storage.objects import ObjectStore
+
+Action = Literal["candidate", "promote", "hold", "rollback"]
+Evidence = Mapping[str, float | str | bool | None]
+DECISIONS = ("promote", "hold", "rollback")
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyVersion:
+    """A policy that was trained: its name, the version it started from (None for the first), and its commit."""
+
+    name: str
+    experiment: str
+    iteration: int
+    parent: str | None
+    commit_digest: str
+    commit_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One event of the registry.
+
+    `policy` is set for candidates only. `settles` is the newest iteration whose candidate this decides, None
+    for a candidate's own event and for a rollback by hand. `digest` is that of the event's bytes.
+    """
+
+    action: Action
+    version: str
+    reason: str
+    evidence: Evidence
+    event_id: str
+    seq: int
+    policy: PolicyVersion | None
+    settles: int | None
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    action: str
+    version: str
+    reason: str
+    evidence: Evidence
+    policy: PolicyVersion | None = None
+    settles: int | None = None
+
+
+def version_name(experiment: str, iteration: int) -> str:
+    """The name of the version that an iteration trains, as in sales/v0003."""
+    return f"{experiment}/v{iteration:04d}"
+
+
+def register_candidate(store: ObjectStore, version: PolicyVersion) -> Decision:
+    """Make the version known; a repeated call changes nothing, other content under the name is a ConflictingEvent."""
+    draft = _Draft("candidate", version.name, "trained", {}, policy=version)
+    event = _append(store, version.experiment, event_id=f"candidate/{version.name}", draft=lambda _: draft)
+    if event.policy != version:
+        raise ConflictingEvent(
+            f"{version.name} is registered as {event.policy}, now it would be {version}: versions are never "
+            "changed; train under another experiment name"
+        )
+    return event
+
+
+def record_decision(
+    store: ObjectStore,
+    experiment: str,
+    *,
+    event_id: str,
+    action: str,
+    version: str,
+    reason: str,
+    evidence: Evidence,
+) -> Decision:
+    """Promote or hold the newest candidate, or roll back to `version`; the candidate counts as decided.
+
+    The same event id again returns the event that is there; with another action or version it is a
+    ConflictingEvent. Raises MissingPolicy for a version that was never registered.
+    """
+    if action not in DECISIONS:
+        raise ValueError(f"action {action!r} is unknown: use one of {', '.join(DECISIONS)}")
+
+    def draft(events: Sequence[Decision]) -> _Draft:
+        known = _known(events, experiment, version)
+        newest = max(policy.iteration for policy in known.values())
+        return _Draft(action, version, reason, dict(evidence), settles=newest)
+
+    event = _append(store, experiment, event_id=event_id, draft=draft)
+    if (event.action, event.version) != (action, version):
+        raise ConflictingEvent(
+            f"event {event_id!r} of {experiment} is {event.action} {event.version}, now it would be {action} "
+            f"{version}: decisions are never changed; record a new one under another event id"
+        )
+    return event
+
+
+def rollback(store: ObjectStore, experiment: str, *, to: str | None, reason: str, event_id: str) -> Decision:
+    """Make an earlier version current: `to`, or the one that was current before the present one.
+
+    Raises MissingPolicy when there is no such version. A repeated event id returns the event that is there.
+    """
+
+    def draft(events: Sequence[Decision]) -> _Draft:
+        version = _predecessor(events, experiment) if to is None else to
+        _known(events, experiment, version)
+        return _Draft("rollback", version, reason, {})
+
+    return _append(store, experiment, event_id=event_id, draft=draft)
+
+
+def events(store: ObjectStore, experiment: str) -> list[Decision]:
+    """Every event in order, the chain verified; raises CorruptObject naming the first broken link."""
+    found: list[Decision] = []
+    while True:
+        place = _place(experiment, len(found))
+        try:
+            data = store.get(place)
+        except ObjectMissing:
+            return found
+        found.append(_decode(data, place=place, seq=len(found), previous=found[-1].digest if found else ""))
+
+
+def versions(store: ObjectStore, experiment: str) -> list[PolicyVersion]:
+    """Every registered version, oldest first."""
+    return [event.policy for event in events(store, experiment) if event.policy is not None]
+
+
+def current(store: ObjectStore, experiment: str) -> PolicyVersion:
+    """The version that speaks now; MissingPolicy says how to get one."""
+    found = find_current(store, experiment)
+    if found is None:
+        raise MissingPolicy(
+            f"experiment {experiment} has no current policy: run its iteration 0 (`itpo run`), and look at "
+            "`itpo policies` if version 0 was held at its gate"
+        )
+    return found
+
+
+def find_current(store: ObjectStore, experiment: str) -> PolicyVersion | None:
+    """The version that speaks now, or None before anything was promoted."""
+    found = events(store, experiment)
+    line = _line_of_current(found)
+    return _policies(found)[line[-1]] if line else None
+
+
+def next_iteration(store: ObjectStore, experiment: str) -> int:
+    """The iteration after the last one that was decided; 0 when none was."""
+    return max(
+        (event.settles + 1 for event in events(store, experiment) if event.settles is not None), default=0
+    )
+
+
+def claim_run(store: ObjectStore, experiment: str, run_id: str) -> int:
+    """The iteration that this run does: the next one, and for ever the same for the same run id."""
+    place = f"{experiment}/runs/{file_sha256(run_id.encode())}.json"
+    body = {"format": MANIFEST_FORMAT, "run_id": run_id, "iteration": next_iteration(store, experiment)}
+    store.create(place, canonical_json(body))
+    return int(parse_object(store.get(place), place=place)["iteration"])
+
+
+def _append(
+    store: ObjectStore, experiment: str, *, event_id: str, draft: Callable[[Sequence[Decision]], _Draft]
+) -> Decision:
+    """Add one event, or return the one that has this id. Whoever loses the race for a place takes the next."""
+    while True:
+        earlier = events(store, experiment)
+        same = [event for event in earlier if event.event_id == event_id]
+        if same:
+            return same[0]
+        data = _encode(draft(earlier), event_id=event_id, previous=earlier[-1].digest if earlier else "")
+        store.create(_place(experiment, len(earlier)), data)
+
+
+def _place(experiment: str, seq: int) -> str:
+    return f"{experiment}/registry/{seq:06d}.json"
+
+
+def _encode(draft: _Draft, *, event_id: str, previous: str) -> bytes:
+    body = {
+        "format": MANIFEST_FORMAT,
+        "event_id": event_id,
+        "previous": previous,
+        **dataclasses.asdict(draft),
+    }
+    try:
+        return canonical_json(body)
+    except ValueError as problem:
+        raise ValueError(
+            f"event {event_id!r}: evidence must be finite, unknown is null: {draft.evidence}"
+        ) from problem
+
+
+def _decode(data: bytes, *, place: str, seq: int, previous: str) -> Decision:
+    body = parse_object(data, place=place)
+    try:
+        if body["previous"] != previous:
+            raise CorruptObject(
+                f"object {place!r} follows an event with digest {body['previous']!r}, but the event before it "
+                f"has {previous!r}: an event was changed or lost; restore the registry from a copy"
+            )
+        return Decision(
+            action=body["action"],
+            version=body["version"],
+            reason=body["reason"],
+            evidence=body["evidence"],
+            event_id=body["event_id"],
+            seq=seq,
+            policy=None if body["policy"] is None else PolicyVersion(**body["policy"]),
+            settles=body["settles"],
+            digest=file_sha256(data),
+        )
+    except (KeyError, TypeError) as problem:
+        raise CorruptObject(f"object {place!r} is no registry event: {problem!r}") from problem
+
+
+def _policies(found: Sequence[Decision]) -> dict[str, PolicyVersion]:
+    return {event.policy.name: event.policy for event in found if event.policy is not None}
+
+
+def _known(found: Sequence[Decision], experiment: str, version: str) -> dict[str, PolicyVersion]:
+    """All registered versions, among which `version` has to be."""
+    known = _policies(found)
+    if version not in known:
+        names = ", ".join(known) or "none"
+        raise MissingPolicy(f"experiment {experiment} has no version {version!r}; registered are: {names}")
+    return known
+
+
+def _line_of_current(found: Sequence[Decision]) -> list[str]:
+    """The versions that a rollback can step back through; the last one is current.
+
+    A rollback cuts the line at its target, so that rolling back twice goes back twice instead of returning
+    to the version that was left.
+    """
+    line: list[str] = []
+    for event in found:
+        if event.action == "rollback" and event.version in line:
+            del line[line.index(event.version) + 1 :]
+        elif event.action in ("promote", "rollback") and line[-1:] != [event.version]:
+            line.append(event.version)
+    return line
+
+
+def _predecessor(found: Sequence[Decision], experiment: str) -> str:
+    line = _line_of_current(found)
+    if len(line) < 2:
+        raise MissingPolicy(
+            f"experiment {experiment} has no version before {line[-1] if line else 'the first'} to roll back to: "
+            "name one with --to"
+        )
+    return line[-2]
