@@ -21,7 +21,7 @@ DECISIONS = ("promote", "hold", "rollback")
 
 @dataclass(frozen=True, slots=True)
 class PolicyVersion:
-    """A policy that was trained: its name, the version it started from (None for the first), and its commit."""
+    """A trained policy: its name, the version it started from (None for the first), and its commit."""
 
     name: str
     experiment: str
@@ -66,7 +66,7 @@ def version_name(experiment: str, iteration: int) -> str:
 
 
 def register_candidate(store: ObjectStore, version: PolicyVersion) -> Decision:
-    """Make the version known; a repeated call changes nothing, other content under the name is a ConflictingEvent."""
+    """Make the version known, once; ConflictingEvent when the name stands for another policy."""
     draft = _Draft("candidate", version.name, "trained", {}, policy=version)
     event = _append(store, version.experiment, event_id=f"candidate/{version.name}", draft=lambda _: draft)
     if event.policy != version:
@@ -126,13 +126,10 @@ def rollback(store: ObjectStore, experiment: str, *, to: str | None, reason: str
 def events(store: ObjectStore, experiment: str) -> list[Decision]:
     """Every event in order, the chain verified; raises CorruptObject naming the first broken link."""
     found: list[Decision] = []
-    while True:
-        place = _place(experiment, len(found))
-        try:
-            data = store.get(place)
-        except ObjectMissing:
-            return found
-        found.append(_decode(data, place=place, seq=len(found), previous=found[-1].digest if found else ""))
+    while (data := _event_bytes(store, experiment, len(found))) is not None:
+        previous = found[-1].digest if found else ""
+        found.append(_decode(data, seq=len(found), place=_place(experiment, len(found)), previous=previous))
+    return found
 
 
 def versions(store: ObjectStore, experiment: str) -> list[PolicyVersion]:
@@ -160,9 +157,8 @@ def find_current(store: ObjectStore, experiment: str) -> PolicyVersion | None:
 
 def next_iteration(store: ObjectStore, experiment: str) -> int:
     """The iteration after the last one that was decided; 0 when none was."""
-    return max(
-        (event.settles + 1 for event in events(store, experiment) if event.settles is not None), default=0
-    )
+    settled = [event.settles for event in events(store, experiment) if event.settles is not None]
+    return max(settled, default=-1) + 1
 
 
 def claim_run(store: ObjectStore, experiment: str, run_id: str) -> int:
@@ -176,7 +172,7 @@ def claim_run(store: ObjectStore, experiment: str, run_id: str) -> int:
 def _append(
     store: ObjectStore, experiment: str, *, event_id: str, draft: Callable[[Sequence[Decision]], _Draft]
 ) -> Decision:
-    """Add one event, or return the one that has this id. Whoever loses the race for a place takes the next."""
+    """Add one event, or return the one that has this id. Losing the race for a place, take the next."""
     while True:
         earlier = events(store, experiment)
         same = [event for event in earlier if event.event_id == event_id]
@@ -188,6 +184,20 @@ def _append(
 
 def _place(experiment: str, seq: int) -> str:
     return f"{experiment}/registry/{seq:06d}.json"
+
+
+def _event_bytes(store: ObjectStore, experiment: str, seq: int) -> bytes | None:
+    """The event at a place in the chain, or None behind its end; CorruptObject where the chain has a gap."""
+    place = _place(experiment, seq)
+    try:
+        return store.get(place)
+    except ObjectMissing:
+        if all(key <= place for key in store.list(f"{experiment}/registry/")):
+            return None
+    try:
+        return store.get(place)  # written by somebody else since the first look, or really lost
+    except ObjectMissing as lost:
+        raise CorruptObject(f"object {place!r} is lost although later events exist: restore it") from lost
 
 
 def _encode(draft: _Draft, *, event_id: str, previous: str) -> bytes:
@@ -210,8 +220,8 @@ def _decode(data: bytes, *, place: str, seq: int, previous: str) -> Decision:
     try:
         if body["previous"] != previous:
             raise CorruptObject(
-                f"object {place!r} follows an event with digest {body['previous']!r}, but the event before it "
-                f"has {previous!r}: an event was changed or lost; restore the registry from a copy"
+                f"object {place!r} follows an event with digest {body['previous']!r}, but the one before "
+                f"it has {previous!r}: an event was changed or lost; restore the registry from a copy"
             )
         return Decision(
             action=body["action"],
@@ -260,7 +270,7 @@ def _predecessor(found: Sequence[Decision], experiment: str) -> str:
     line = _line_of_current(found)
     if len(line) < 2:
         raise MissingPolicy(
-            f"experiment {experiment} has no version before {line[-1] if line else 'the first'} to roll back to: "
-            "name one with --to"
+            f"experiment {experiment} has no version before {line[-1] if line else 'the first'} to roll back "
+            "to: name one with --to"
         )
     return line[-2]

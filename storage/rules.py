@@ -182,7 +182,7 @@ RULES = MappingProxyType(
             ),
             Rule(
                 "response_ids and logprobs must have one length",
-                "keep one log-probability per generated token; only logged turns (policy logs:…) may have none",
+                "keep one log-probability per generated token; only logged turns (logs:…) may have none",
                 _unequal_token_lists,
             ),
             Rule("response_tokens must be the length of response_ids", "count the ids", _wrong_token_count),

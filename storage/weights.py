@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from storage.digests import file_sha256
 from storage.errors import CorruptObject, RefusedFile
 from storage.manifests import ARTIFACT, CommitKey, FileEntry
-from storage.objects import LocalStore, ObjectStore, check_key
+from storage.objects import LocalStore, ObjectStore, check_key, materialise
 
 # Everything here is data when it is read. Pickled weights run code when they are loaded, so they stay out.
 ALLOWED_SUFFIXES = frozenset(
@@ -57,7 +57,7 @@ def check_artifact_name(name: str) -> None:
     if suffix not in ALLOWED_SUFFIXES:
         raise RefusedFile(
             f"file {name!r} is refused: endings kept in the lake are {', '.join(sorted(ALLOWED_SUFFIXES))}; "
-            "save weights as safetensors (pickled files such as .bin, .pt, .pkl run code when they are loaded)"
+            "save weights as safetensors (pickled files such as .bin, .pt, .pkl run code when loaded)"
         )
 
 
@@ -91,7 +91,7 @@ def _fetch(store: ObjectStore, artifacts: Mapping[str, FileEntry], folder: Path)
         path = folder / check_key(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(store, LocalStore):
-            shutil.copyfile(store.path(entry.key), path)
+            shutil.copyfile(materialise(store, [entry.key])[0], path)
         else:
             path.write_bytes(store.get(entry.key))
         _check_file(entry, path, remedy="restore the object from a copy")
@@ -114,5 +114,6 @@ def _check_file(entry: FileEntry, path: Path, *, remedy: str) -> None:
     found = file_sha256(path) if path.is_file() else "no file"
     if found != entry.sha256:
         raise CorruptObject(
-            f"{path} (object {entry.key!r}) is corrupt: expected sha256 {entry.sha256}, found {found}; {remedy}"
+            f"{path} (object {entry.key!r}) is corrupt: expected sha256 {entry.sha256}, "
+            f"found {found}; {remedy}"
         )
