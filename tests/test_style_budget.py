@@ -122,6 +122,8 @@ def test_a_planted_fault_is_found(tmp_path: Path, check: Check, text: str) -> No
             style.unexplained_excepts,
             "try:\n    f()\nexcept Exception:  # a row that breaks is counted\n    pass",
         ),
+        (style.positional_faults, "@app.command()\ndef f(a: int, b: int, c: int) -> None: ..."),
+        (style.positional_faults, "def _f(a: int, b: int, c: int) -> None: ..."),
         (style.habit_faults, "try:\n    f()\nexcept KeyError:\n    pass"),
         (style.docstring_faults, '"""Doc."""\ndef _f() -> None: ...'),
     ],

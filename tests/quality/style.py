@@ -117,8 +117,8 @@ def _unannotated(function: Function) -> Iterator[str]:
 def positional_faults(sources: list[Source]) -> list[str]:
     """Public functions with more than two parameters that can be given by position.
 
-    The rule protects calls far from the definition. Private helpers are called beside it, and the parameters of
-    a decorated function (a command, a task) belong to the framework that calls it.
+    The rule protects calls far from the definition. Private helpers are called beside it, and the parameters
+    of a decorated function (a command, a task) belong to the framework that calls it.
     """
     return [
         f"{_at(source, function)} takes {count} parameters by position, the limit is {POSITIONAL}"
