@@ -49,7 +49,8 @@ side_by_side as (
     select
         turn_credits.* exclude (tokens, happened, has_scores),
         advantages.* exclude (conversation_id, turn_index),
-        case when advantage_outcome >= 0 then weight_up else weight_down end as weight_share,
+        -- An average member is one of the successes, whatever rounding makes of its zero.
+        case when advantage_outcome >= -1e-9 then weight_up else weight_down end as weight_share,
         credit_uniform * weight_share as credit_norm_itpo_share,
         advantage_outcome * weight_share as advantage_norm_itpo_share,
         advantage_outcome as advantage_uniform,

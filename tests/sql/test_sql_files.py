@@ -10,7 +10,9 @@ from tests.sql.duck import RELATIONS, SQL, connect, run
 
 FACTS = ("Grain", "Reads", "Params", "Drops")
 HAND_OPENED = {"views.sql"}  # a script for a person, not a select
-FILES = sorted(path.relative_to(SQL).as_posix() for path in SQL.rglob("*.sql") if path.name not in HAND_OPENED)
+FILES = sorted(
+    path.relative_to(SQL).as_posix() for path in SQL.rglob("*.sql") if path.name not in HAND_OPENED
+)
 SAMPLES = {
     "algorithm": "outcome", "policy_version": "v1", "token_cost": 0.002, "split_salt": "salt", "heldout_permille": 100,
     "min_group": 2, "require_groups": True, "drop_duplicates": False, "use_scores": True, "temperature": 0.4,
