@@ -23,10 +23,14 @@ POOL_MINIBATCHES = 4
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """Log-probability and, when asked for, entropy (nats) of every wanted token, row by row."""
+    """Log-probability of every wanted token, row by row, and the logits [N, V] it was taken from."""
 
     logprobs_N: Tensor
-    entropies_N: Tensor | None
+    logits_NV: Tensor
+
+    def entropies(self, *, with_gradient: bool) -> Tensor:
+        """Entropy (nats) behind every wanted token; without gradient it is cheap to watch."""
+        return entropies(self.logits_NV if with_gradient else self.logits_NV.detach())
 
 
 def token_logprobs(
@@ -36,7 +40,6 @@ def token_logprobs(
     wanted_BT: Tensor,
     suppressed_ids: Sequence[int],
     temperature: float,
-    with_entropy: bool = False,
 ) -> TokenLogprobs:
     """Log-probability of each wanted token as it was sampled: suppressed ids out, divided by the temperature.
 
@@ -49,7 +52,7 @@ def token_logprobs(
     if temperature != 1.0:
         logits_NV = logits_NV / temperature
     logprobs_N = -functional.cross_entropy(logits_NV, tokens_BT[wanted_BT], reduction="none")
-    return TokenLogprobs(logprobs_N, entropies(logits_NV) if with_entropy else None)
+    return TokenLogprobs(logprobs_N, logits_NV)
 
 
 def wanted_logits(model: PreTrainedModel, tokens_BT: Tensor, *, wanted_BT: Tensor) -> Tensor:
@@ -127,7 +130,7 @@ def _check(wanted_BT: Tensor, temperature: float) -> None:
 
 
 def check_spoken(tokens_BT: Tensor, wanted_BT: Tensor, *, suppressed_ids: Sequence[int]) -> None:
-    """Raises ValueError when a wanted token is one that the policy never speaks: it has no log-probability."""
+    """Raises ValueError for a wanted token that the policy never speaks: it has no log-probability."""
     never_BT = wanted_BT & torch.isin(tokens_BT, torch.tensor(list(suppressed_ids), dtype=tokens_BT.dtype))
     if bool(never_BT.any()):
         row, place = never_BT.nonzero()[0].tolist()

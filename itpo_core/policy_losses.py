@@ -19,10 +19,10 @@ QUANTILES = (0.01, 0.5, 0.99)
 class RatioFacts:
     """How far a step moved its tokens; `moved_` counts only those whose |log ratio| passes 0.1."""
 
-    mean: float
-    quantile_01: float
-    median: float
-    quantile_99: float
+    ratio_mean: float
+    ratio_q01: float
+    ratio_median: float
+    ratio_q99: float
     clip_fraction: float
     moved_fraction: float
     moved_clip_fraction: float
@@ -73,10 +73,10 @@ def ratio_facts(
     moved_N = log_ratios_N.abs() > MOVED
     low, median, high = ratios_N.quantile(ratios_N.new_tensor(QUANTILES)).tolist()
     return RatioFacts(
-        mean=float(ratios_N.mean()),
-        quantile_01=low,
-        median=median,
-        quantile_99=high,
+        ratio_mean=float(ratios_N.mean()),
+        ratio_q01=low,
+        ratio_median=median,
+        ratio_q99=high,
         clip_fraction=float(clipped_N.float().mean()),
         moved_fraction=float(moved_N.float().mean()),
         moved_clip_fraction=float((clipped_N & moved_N).sum() / moved_N.sum().clamp(min=1)),

@@ -74,6 +74,8 @@ def auc_interval(
     if whole is None:
         return None
     slot_N, count = _cluster_slots(clusters)
+    if count < 2:
+        raise ValueError(f"{count} cluster: an interval needs at least two scenarios")
     weights_DC = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
     aucs_D = _weighted_aucs(
         np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=bool), weights_DN=weights_DC[:, slot_N]

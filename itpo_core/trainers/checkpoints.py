@@ -1,0 +1,149 @@
+"""What a training run leaves behind while it runs, so that a killed one goes on where its last epoch ended.
+
+Everything appears under its final name in one rename: a folder that is there is whole.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch.optim import Optimizer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from itpo_core.optimisation import load_optimiser, save_optimiser
+from itpo_core.tiny_policy import save_policy
+from itpo_core.trainers.base import PolicySettings, TrainingBatch, TrainingResult
+
+Step = Mapping[str, float]
+
+
+def fingerprint(
+    batch: TrainingBatch, start_folder: Path, *, settings: PolicySettings, parent_version: str
+) -> str:
+    """SHA-256 of everything that decides what a training run computes."""
+    whole = hashlib.sha256()
+    for tensor in (
+        batch.tokens_BT,
+        batch.is_policy_BT,
+        batch.behaviour_logprobs_BT,
+        batch.advantages_BT,
+        batch.lengths_B,
+    ):
+        whole.update(tensor.contiguous().numpy().tobytes())
+    for path in sorted([*start_folder.glob("*.safetensors"), start_folder / "config.json"]):
+        whole.update(hashlib.sha256(path.read_bytes()).digest())
+    named = {"parent": parent_version, "temperature": batch.temperature, "settings": asdict(settings)}
+    whole.update(json.dumps(named, sort_keys=True).encode())
+    return whole.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """The work folder of one training run; `fingerprint` keeps runs with other inputs apart."""
+
+    folder: Path
+    out_folder: Path
+    fingerprint: str
+
+    def open(self) -> None:
+        """Make the work folder ours: what runs with other inputs left there, or in the output folder, goes.
+
+        Raises FileExistsError for an output folder that no run of this trainer left behind.
+        """
+        if self.folder.exists() and self._owner() != self.fingerprint:
+            shutil.rmtree(self.folder)
+            shutil.rmtree(self.out_folder, ignore_errors=True)
+        elif not self.folder.exists() and self.out_folder.exists() and any(self.out_folder.iterdir()):
+            raise FileExistsError(
+                f"{self.out_folder} holds other files; name a folder that does not exist yet"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _write_text(self.folder / "owner", self.fingerprint)
+
+    def result(self) -> TrainingResult | None:
+        """What this very run returned before it was killed; None while its candidate is not written."""
+        recorded, staged = self.folder / "result.json", self.folder / "candidate"
+        if not recorded.exists() or not (staged.exists() or self._published()):
+            return None
+        if staged.exists():
+            _replace(staged, self.out_folder)
+        found = json.loads(recorded.read_text())
+        return TrainingResult(steps=tuple(found["steps"]), summary=found["summary"])
+
+    def save(
+        self, model: PreTrainedModel, optimiser: Optimizer, *, epochs: int, steps: Sequence[Step]
+    ) -> None:
+        """Record the state after so many whole epochs, then drop the older one."""
+        partial = self._fresh("partial")
+        save_file(_weights(model), partial / "weights.safetensors")
+        save_optimiser(optimiser, partial / "optimiser.safetensors")
+        (partial / "steps.json").write_text(json.dumps([dict(step) for step in steps]))
+        _replace(partial, self._epoch(epochs))
+        if epochs > 1:
+            shutil.rmtree(self._epoch(epochs - 1), ignore_errors=True)
+
+    def restore(self, model: PreTrainedModel, optimiser: Optimizer) -> tuple[int, list[Step]]:
+        """Put the newest recorded state into model and optimiser; whole epochs done, and their steps."""
+        newest = max(self.folder.glob("epoch-*"), default=None)
+        if newest is None:
+            return 0, []
+        recorded = load_file(newest / "weights.safetensors")
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(recorded[name])
+        load_optimiser(optimiser, newest / "optimiser.safetensors")
+        return int(newest.name.removeprefix("epoch-")), json.loads((newest / "steps.json").read_text())
+
+    def publish(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, result: TrainingResult
+    ) -> None:
+        """Write the candidate's folder, its result first, so that a kill in between repeats nothing."""
+        partial = self._fresh("partial")
+        save_policy(model, tokenizer, partial)
+        _replace(partial, self.folder / "candidate")
+        _write_text(self.folder / "result.json", json.dumps(asdict(result)))
+        _replace(self.folder / "candidate", self.out_folder)
+        for epoch in self.folder.glob("epoch-*"):
+            shutil.rmtree(epoch)
+
+    def clear(self) -> None:
+        """Leave nothing behind."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _owner(self) -> str:
+        owner = self.folder / "owner"
+        return owner.read_text() if owner.exists() else ""
+
+    def _published(self) -> bool:
+        return (self.out_folder / "config.json").exists()
+
+    def _epoch(self, epochs: int) -> Path:
+        return self.folder / f"epoch-{epochs:04d}"
+
+    def _fresh(self, name: str) -> Path:
+        path = self.folder / name
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir()
+        return path
+
+
+def _weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    # Parameters, not the state dict: a tied embedding has two names there and one tensor.
+    return {name: parameter.detach().contiguous() for name, parameter in model.named_parameters()}
+
+
+def _replace(source: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.replace(target)
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    partial.replace(path)

@@ -1,0 +1,193 @@
+"""The reference trainer: one process, PyTorch, a Hugging Face folder in and a folder out.
+
+Axes: B conversations, T tokens (right-padded), N policy tokens of a minibatch. Log-probabilities of the batch
+under the start weights are computed once: they are the ratio's denominator and the reference of the KL.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from torch import Tensor
+from torch.optim import Optimizer
+from transformers import PreTrainedModel
+
+from itpo_core.logprobs import check_spoken, length_buckets, scored_logprobs, token_logprobs
+from itpo_core.optimisation import TrainingDivergedError, adamw, descend, seeded
+from itpo_core.policy_losses import clipped_losses, k3_divergences, policy_objective, ratio_facts
+from itpo_core.tiny_policy import load_policy, suppressed_ids
+from itpo_core.trainers.base import PolicySettings, TrainingBatch, TrainingResult
+from itpo_core.trainers.checkpoints import Checkpoints, fingerprint
+from itpo_core.trainers.checks import check_batch
+
+BETAS = (0.9, 0.99)
+Step = Mapping[str, float]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TorchLocalTrainer:
+    """Implements `Trainer`. The same inputs on one thread give the same bytes, also after a kill.
+
+    Its checkpoints lie in a folder beside `out_folder`, with `.work` after its name; that folder may be
+    deleted once the candidate is safe elsewhere.
+    """
+
+    def train(
+        self,
+        batch: TrainingBatch,
+        *,
+        parent_version: str,
+        start_folder: Path,
+        out_folder: Path,
+        settings: PolicySettings,
+        on_step: Progress,
+    ) -> TrainingResult:
+        """See `Trainer.train`. Raises TrainingDivergedError, leaving nothing, when a loss is not a number."""
+        check_batch(batch, parent_version)
+        checkpoints = Checkpoints(
+            folder=out_folder.with_name(f"{out_folder.name}.work"),
+            out_folder=out_folder,
+            fingerprint=fingerprint(batch, start_folder, settings=settings, parent_version=parent_version),
+        )
+        checkpoints.open()
+        finished = checkpoints.result()
+        if finished is not None:
+            return finished
+        try:
+            return _run(batch, start_folder, settings=settings, checkpoints=checkpoints, on_step=on_step)
+        except TrainingDivergedError:
+            checkpoints.clear()
+            raise
+
+
+def _run(
+    batch: TrainingBatch,
+    start_folder: Path,
+    *,
+    settings: PolicySettings,
+    checkpoints: Checkpoints,
+    on_step: Progress,
+) -> TrainingResult:
+    model, tokenizer = load_policy(start_folder)
+    never = suppressed_ids(model)
+    check_spoken(batch.tokens_BT, batch.is_policy_BT, suppressed_ids=never)
+    start_BT = scored_logprobs(
+        model,
+        batch.tokens_BT,
+        wanted_BT=batch.is_policy_BT,
+        lengths_B=batch.lengths_B,
+        suppressed_ids=never,
+        temperature=batch.temperature,
+    )
+    optimiser = adamw(model.parameters(), settings.learning_rate, betas=BETAS)
+    done, steps = checkpoints.restore(model, optimiser)
+    for epoch in range(done, settings.epochs):
+        steps = steps + _epoch(
+            model, optimiser, batch=batch, start_BT=start_BT, settings=settings, epoch=epoch, on_step=on_step
+        )
+        checkpoints.save(model, optimiser, epochs=epoch + 1, steps=steps)
+    result = TrainingResult(steps=tuple(steps), summary=_summary(steps, _gap(batch, start_BT)))
+    checkpoints.publish(model, tokenizer, result)
+    return result
+
+
+def _epoch(
+    model: PreTrainedModel,
+    optimiser: Optimizer,
+    *,
+    batch: TrainingBatch,
+    start_BT: Tensor,
+    settings: PolicySettings,
+    epoch: int,
+    on_step: Progress,
+) -> list[Step]:
+    order = seeded(settings.seed, "policy_order", epoch)
+    buckets = length_buckets(batch.lengths_B, settings.minibatch_conversations, generator=order)
+    never = suppressed_ids(model)
+    steps: list[Step] = []
+    for done, rows in enumerate(buckets, start=1):
+        loss, facts = _loss(model, batch, rows=rows, start_BT=start_BT, settings=settings, never=never)
+        norm = descend(loss, optimiser, max_gradient_norm=settings.max_gradient_norm)
+        steps.append({"epoch": epoch, **facts, "gradient_norm": norm})
+        on_step(epoch * len(buckets) + done, settings.epochs * len(buckets))
+    return steps
+
+
+def _loss(
+    model: PreTrainedModel,
+    batch: TrainingBatch,
+    *,
+    rows: Tensor,
+    start_BT: Tensor,
+    settings: PolicySettings,
+    never: Sequence[int],
+) -> tuple[Tensor, Step]:
+    width = int(batch.lengths_B[rows].max())
+    wanted_BT = batch.is_policy_BT[rows, :width]
+    found = token_logprobs(
+        model,
+        batch.tokens_BT[rows, :width],
+        wanted_BT=wanted_BT,
+        suppressed_ids=never,
+        temperature=batch.temperature,
+    )
+    start_N = start_BT[rows, :width][wanted_BT]
+    advantages_N = batch.advantages_BT[rows, :width][wanted_BT]
+    entropies_N = found.entropies(with_gradient=settings.entropy_weight > 0)
+    losses_N = clipped_losses(
+        found.logprobs_N - start_N,
+        advantages_N,
+        clip_low=settings.clip_low,
+        clip_high=settings.clip_high,
+        dual_clip=settings.dual_clip,
+    )
+    divergences_N = k3_divergences(found.logprobs_N, start_N)
+    loss = policy_objective(
+        losses_N,
+        divergences_N,
+        entropies_N=entropies_N,
+        kl_weight=settings.kl_weight,
+        entropy_weight=settings.entropy_weight,
+    )
+    ratios = ratio_facts(
+        found.logprobs_N.detach() - start_N,
+        advantages_N,
+        clip_low=settings.clip_low,
+        clip_high=settings.clip_high,
+    )
+    facts = {
+        "loss": float(loss.detach()),
+        "policy_loss": float(losses_N.detach().mean()),
+        "kl": float(divergences_N.detach().mean()),
+        "entropy": float(entropies_N.detach().mean()),
+        "tokens": len(start_N),
+        **asdict(ratios),
+    }
+    return loss, facts
+
+
+def _gap(batch: TrainingBatch, start_BT: Tensor) -> dict[str, float]:
+    """How far the trainer's log-probabilities of the policy's tokens lie from the rollout's, in nats."""
+    gap_N = (start_BT - batch.behaviour_logprobs_BT)[batch.is_policy_BT].abs()
+    return {"logprob_gap_mean": float(gap_N.mean()), "logprob_gap_max": float(gap_N.max())}
+
+
+def _summary(steps: Sequence[Step], gap: Mapping[str, float]) -> dict[str, float]:
+    """Token-weighted means over all steps, over the last epoch (`final_`), and the extremes that matter."""
+    names = [name for name in steps[0] if name not in ("epoch", "tokens")]
+    last = [step for step in steps if step["epoch"] == steps[-1]["epoch"]]
+    return {
+        "steps": len(steps),
+        **{name: _token_mean(steps, name) for name in names},
+        **{f"final_{name}": _token_mean(last, name) for name in names},
+        "kl_max": max(step["kl"] for step in steps),
+        "gradient_norm_max": max(step["gradient_norm"] for step in steps),
+        "entropy_min": min(step["entropy"] for step in steps),
+        **gap,
+    }
+
+
+def _token_mean(steps: Sequence[Step], name: str) -> float:
+    tokens = sum(step["tokens"] for step in steps)
+    return sum(step[name] * step["tokens"] for step in steps) / tokens
