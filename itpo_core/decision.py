@@ -58,23 +58,33 @@ def decide(gain: Gain, drift: Drift, thresholds: Thresholds, *, incumbent_loss: 
     """
     alarm = drift_alarm(drift, thresholds)
     if gain.lower > thresholds.min_gain and alarm is None:
-        return Verdict(Action.PROMOTE, f"gain {_percent(gain)} is above {100 * thresholds.min_gain:+.1f} points")
+        return Verdict(
+            Action.PROMOTE, f"gain {_percent(gain)} is above {100 * thresholds.min_gain:+.1f} points"
+        )
     if incumbent_loss is not None and incumbent_loss.lower > thresholds.rollback_loss:
-        return Verdict(Action.ROLLBACK, f"the incumbent lost {_percent(incumbent_loss)} against its predecessor")
+        return Verdict(
+            Action.ROLLBACK, f"the incumbent lost {_percent(incumbent_loss)} against its predecessor"
+        )
     if alarm is not None:
         return Verdict(Action.HOLD, alarm)
-    return Verdict(Action.HOLD, f"gain {_percent(gain)} is not proven above {100 * thresholds.min_gain:+.1f} points")
+    return Verdict(
+        Action.HOLD, f"gain {_percent(gain)} is not proven above {100 * thresholds.min_gain:+.1f} points"
+    )
 
 
 def decide_first(
-    *, copy_accuracy: float, start_success: float, min_copy_accuracy: float, min_start_success: float
+    *, copy_accuracy: float | None, start_success: float, min_copy_accuracy: float, min_start_success: float
 ) -> Verdict:
-    """Version 0 has no incumbent: it is promoted when it copies facts and succeeds often enough to learn from."""
-    if copy_accuracy < min_copy_accuracy:
-        return Verdict(Action.HOLD, f"copy accuracy {copy_accuracy:.3f} is below {min_copy_accuracy:.3f}")
-    if start_success < min_start_success:
+    """Version 0 has no incumbent: it is promoted when it copies facts and succeeds often enough to learn from.
+
+    `copy_accuracy` is None where the logs hold nothing to examine copying on; success alone decides then.
+    """
+    copying = "copying not examined" if copy_accuracy is None else f"copy accuracy {copy_accuracy:.3f}"
+    if copy_accuracy is not None and not copy_accuracy >= min_copy_accuracy:
+        return Verdict(Action.HOLD, f"{copying} is below {min_copy_accuracy:.3f}")
+    if not start_success >= min_start_success:
         return Verdict(Action.HOLD, f"start success {start_success:.1%} is below {min_start_success:.1%}")
-    return Verdict(Action.PROMOTE, f"copy accuracy {copy_accuracy:.3f}, start success {start_success:.1%}")
+    return Verdict(Action.PROMOTE, f"{copying}, start success {start_success:.1%}")
 
 
 def drift_alarm(drift: Drift, thresholds: Thresholds) -> str | None:

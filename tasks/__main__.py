@@ -16,13 +16,16 @@ from tasks.options import Options, options_of
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="TOML file of the experiment.")]
-ExperimentOption = Annotated[str | None, typer.Option("--experiment", "-e", help="Name; default: the file's.")]
+ExperimentOption = Annotated[
+    str | None, typer.Option("--experiment", "-e", help="Name; default: the file's.")
+]
 IterationOption = Annotated[int, typer.Option("--iteration", "-i", min=0, help="Which iteration.")]
 LakeOption = Annotated[str | None, typer.Option("--lake", help="Root of the lake; default: the file's.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Root of every random choice.")]
 AlgorithmOption = Annotated[Algorithm | None, typer.Option("--algorithm", help="Turn reward that trains.")]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the file, e.g. train.epochs=2.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any key of the file, e.g. train.epochs=2."),
 ]
 DEFAULT_CONFIG = Path("configs/sales_small.toml")
 
@@ -40,7 +43,9 @@ def _stage(name: str, summary: str) -> None:
     ) -> None:
         from tasks import console
 
-        options = options_of(config, experiment=experiment, lake=lake, seed=seed, algorithm=algorithm, settings=settings)
+        options = options_of(
+            config, experiment=experiment, lake=lake, seed=seed, algorithm=algorithm, settings=settings
+        )
         console.run_stage(options, name, iteration)
 
 
@@ -58,7 +63,9 @@ for _name, _summary in {
     _stage(_name, _summary)
 
 
-@app.command("run", help="Run whole iterations in this process, without Airflow; finished stages are skipped.")
+@app.command(
+    "run", help="Run whole iterations in this process, without Airflow; finished stages are skipped."
+)
 def run_command(
     config: ConfigOption = DEFAULT_CONFIG,
     experiment: ExperimentOption = None,
@@ -71,7 +78,9 @@ def run_command(
     """All stages of iterations 0 to `iterations`, in order."""
     from tasks import console
 
-    options = options_of(config, experiment=experiment, lake=lake, seed=seed, algorithm=algorithm, settings=settings)
+    options = options_of(
+        config, experiment=experiment, lake=lake, seed=seed, algorithm=algorithm, settings=settings
+    )
     console.run_iterations(options, iterations)
 
 
@@ -79,7 +88,9 @@ def run_command(
 def import_command(
     files: Annotated[list[Path], typer.Argument(help="JSONL, JSON or Parquet files.")],
     experiment: Annotated[str, typer.Option("--experiment", "-e", help="Name of the experiment to start.")],
-    log_format: Annotated[str, typer.Option("--format", "-f", help="openai, tau_bench or mtmeddialog.")] = "openai",
+    log_format: Annotated[
+        str, typer.Option("--format", "-f", help="openai, tau_bench or mtmeddialog.")
+    ] = "openai",
     outcome_column: Annotated[str, typer.Option(help="Where an openai log holds its outcome.")] = "outcome",
     config: ConfigOption = DEFAULT_CONFIG,
     lake: LakeOption = None,
@@ -89,13 +100,19 @@ def import_command(
     from tasks import console
 
     logs = {"paths": [str(path) for path in files], "format": log_format, "outcome_column": outcome_column}
-    options = options_of(config, experiment=experiment, lake=lake, settings=settings).with_section("logs", logs)
+    options = options_of(config, experiment=experiment, lake=lake, settings=settings).with_section(
+        "logs", logs
+    )
     console.run_stage(options, "import", 0)
 
 
-@app.command("sql", help="Query the committed lake: views conversations, turns, credits, evaluations, policies, ...")
+@app.command(
+    "sql", help="Query the committed lake: views conversations, turns, credits, evaluations, policies, ..."
+)
 def sql_command(
-    statement: Annotated[str | None, typer.Argument(help="One SQL statement; none opens a list of the views.")] = None,
+    statement: Annotated[
+        str | None, typer.Argument(help="One SQL statement; none opens a list of the views.")
+    ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     experiment: ExperimentOption = None,
     lake: LakeOption = None,
@@ -126,7 +143,9 @@ def policies_command(
 @app.command("rollback", help="Make an earlier version current again; the event and its reason are kept.")
 def rollback_command(
     reason: Annotated[str, typer.Option(help="Why; it is kept in the registry.")],
-    to: Annotated[str | None, typer.Option(help="Version, e.g. sales/v0002; default: the one before.")] = None,
+    to: Annotated[
+        str | None, typer.Option(help="Version, e.g. sales/v0002; default: the one before.")
+    ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     experiment: ExperimentOption = None,
     lake: LakeOption = None,
@@ -139,7 +158,9 @@ def rollback_command(
 
 @app.command("chat", help="Talk to any policy version, or to any folder of a causal language model.")
 def chat_command(
-    policy: Annotated[str, typer.Argument(help="Version (sales/v0003), 'current', or a model folder.")] = "current",
+    policy: Annotated[
+        str, typer.Argument(help="Version (sales/v0003), 'current', or a model folder.")
+    ] = "current",
     config: ConfigOption = DEFAULT_CONFIG,
     experiment: ExperimentOption = None,
     lake: LakeOption = None,

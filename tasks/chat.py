@@ -35,7 +35,9 @@ def policy_folder(context: Context, policy: str) -> Path:
     if policy == "current":
         return context.policy_folder(registry.current(context.store, context.experiment))
     if policy not in versions:
-        raise ConfigError(f"policy {policy!r}: not a folder, nor one of {', '.join(versions) or 'no versions yet'}")
+        raise ConfigError(
+            f"policy {policy!r}: not a folder, nor one of {', '.join(versions) or 'no versions yet'}"
+        )
     return context.policy_folder(versions[policy])
 
 

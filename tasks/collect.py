@@ -21,7 +21,9 @@ class FailureBudgetError(RuntimeError):
     """Too many conversations broke; the iteration stops before anything trains."""
 
 
-def run_shard(context: Context, shard: int, *, on_progress: Callable[[int, int], None] | None = None) -> StageResult:
+def run_shard(
+    context: Context, shard: int, *, on_progress: Callable[[int, int], None] | None = None
+) -> StageResult:
     """Roll out one shard and publish it; a shard that is there already is left alone."""
     policy = registry.current(context.store, context.experiment)
     inputs = shard_inputs(context, policy)
@@ -59,7 +61,9 @@ def seal(context: Context) -> StageResult:
         parents=parents,
         inputs=inputs,
     )
-    return finished("collect", commit, resumed=False, figures={file.table: file.rows for file in commit.files})
+    return finished(
+        "collect", commit, resumed=False, figures={file.table: file.rows for file in commit.files}
+    )
 
 
 def sealed_policy(context: Context, existing: Commit | None) -> registry.PolicyVersion:
@@ -131,7 +135,9 @@ def shard_specs(context: Context, domain: Domain, shard: int) -> list[RolloutSpe
 def rollout_tables(conversations: Sequence[Conversation], lineage: Lineage) -> dict[str, Table]:
     """The two datasets of a shard."""
     return {
-        "conversations": to_table("conversations", [conversation_row(each, lineage) for each in conversations]),
+        "conversations": to_table(
+            "conversations", [conversation_row(each, lineage) for each in conversations]
+        ),
         "turns": to_table("turns", [row for each in conversations for row in turn_rows(each, lineage)]),
     }
 

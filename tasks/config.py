@@ -62,7 +62,8 @@ class Logs(_Section):
     format: Literal["openai", "tau_bench", "mtmeddialog"] = "openai"
     outcome_column: str = "outcome"
     scripted_conversations: Positive = 1500
-    scripted_requests: Positive = 3000  # extra short conversations whose customer says everything at once
+    scripted_requests: Positive = 2000  # extra short conversations whose customer says everything at once
+    supervised_only_personas: tuple[str, ...] = ("direct_request",)  # the reward model does not see these
 
 
 class Model(_Section):
@@ -131,7 +132,7 @@ class Reward(_Section):
     replay_iterations: Annotated[int, Field(ge=0)] = 1
     reference: Literal["initial", "collector"] = "initial"
     score: Literal["after_update", "before_update"] = "after_update"
-    min_heldout_auc: Fraction = 0.6
+    min_heldout_auc: Fraction = 0.55
 
 
 class Credit(_Section):
@@ -206,7 +207,9 @@ class Config(_Section):
     @property
     def digest(self) -> str:
         """SHA-256 of everything that can change data; the lake's place is not part of it."""
-        return hashlib.sha256(canonical_json(self.model_dump(mode="json", exclude={"lake"})).encode()).hexdigest()
+        return hashlib.sha256(
+            canonical_json(self.model_dump(mode="json", exclude={"lake"})).encode()
+        ).hexdigest()
 
 
 def canonical_json(value: Any) -> str:  # Any: whatever JSON can hold
@@ -214,7 +217,9 @@ def canonical_json(value: Any) -> str:  # Any: whatever JSON can hold
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def load(path: str | Path, *, overrides: dict[str, Any] | None = None) -> Config:  # Any: JSON values by dotted key
+def load(
+    path: str | Path, *, overrides: dict[str, Any] | None = None
+) -> Config:  # Any: JSON values by dotted key
     """Read a TOML file, apply overrides by dotted key (`collect.conversations`), check everything.
 
     Raises ConfigError naming the file, the key, the value and what would be accepted.
@@ -254,5 +259,6 @@ def _set(data: dict[str, Any], keys: list[str], value: Any) -> None:  # Any: JSO
 
 def _explain(error: ValidationError) -> str:
     return "; ".join(
-        f"{'.'.join(map(str, item['loc'])) or 'config'} = {item['input']!r}: {item['msg']}" for item in error.errors()
+        f"{'.'.join(map(str, item['loc'])) or 'config'} = {item['input']!r}: {item['msg']}"
+        for item in error.errors()
     )

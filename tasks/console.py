@@ -3,7 +3,14 @@
 from collections.abc import Callable
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from storage import commits, registry
@@ -42,7 +49,9 @@ def print_registry(options: Options) -> None:
     """Versions, then events."""
     context = Context(options.load(), 0)
     current = registry.find_current(context.store, context.experiment)
-    versions = Table("version", "parent", "commit digest", "current", title=f"policies of {context.experiment}")
+    versions = Table(
+        "version", "parent", "commit digest", "current", title=f"policies of {context.experiment}"
+    )
     for version in registry.versions(context.store, context.experiment):
         here = "yes" if current and version.name == current.name else ""
         versions.add_row(version.name, version.parent or "", version.commit_digest[:16], here)
@@ -92,7 +101,11 @@ def _advance(bars: Progress, description: str) -> Callable[[int, int], None]:
 
 def _line(result: dict[str, object]) -> str:
     figures = result["figures"]
-    shown = ", ".join(f"{name} {_short(value)}" for name, value in figures.items()) if isinstance(figures, dict) else ""
+    shown = (
+        ", ".join(f"{name} {_short(value)}" for name, value in figures.items())
+        if isinstance(figures, dict)
+        else ""
+    )
     mark = "[dim]was there[/dim]" if result["resumed"] else f"{result['seconds']:.1f} s"
     return f"[bold]{result['commit']}[/bold] {result['stage']} {mark}  {shown}"
 

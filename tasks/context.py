@@ -88,7 +88,12 @@ def code_revision() -> str:
     """The checkout's commit id, or `unknown` outside one; a side fact, never part of data."""
     try:
         answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=repository_root(), capture_output=True, text=True, check=True, timeout=10
+            ["git", "rev-parse", "HEAD"],
+            cwd=repository_root(),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
         )
     except (OSError, subprocess.SubprocessError):
         return "unknown"

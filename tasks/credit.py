@@ -16,7 +16,7 @@ from tasks.metrics import figures_of
 from tasks.records import truths_of
 
 NEEDS_SCORES = frozenset({Algorithm.ITPO, Algorithm.NORM_ITPO, Algorithm.NORM_ITPO_SHARE})
-SQL = {"grpo": "credits_grpo.sql", "rloo": "credits_rloo.sql"}
+ADVANTAGES = {"grpo": "advantages_grpo.sql", "rloo": "advantages_rloo.sql"}
 
 
 class TurnInput(TypedDict):
@@ -34,7 +34,7 @@ def run(context: Context) -> StageResult:
     parents = {name: commit.digest for name, commit in sources.items()}
     inputs = {
         **context.config.section("credit"),
-        **sql_digests((SQL[context.config.credit.advantage],)),
+        **sql_digests(("turn_credits.sql", ADVANTAGES[context.config.credit.advantage], "credits.sql")),
         "seed": str(context.config.seed),
     }
     existing = context.find("credit")
@@ -51,34 +51,47 @@ def run(context: Context) -> StageResult:
         inputs=inputs,
         attempt=context.attempt,
     )
-    return finished("credit", commit, resumed=False, figures={"turns": credits.num_rows, "algorithm": algorithm.value})
+    return finished(
+        "credit", commit, resumed=False, figures={"turns": credits.num_rows, "algorithm": algorithm.value}
+    )
 
 
 def usable_algorithm(context: Context, reward: Commit) -> Algorithm:
     """The configured algorithm, or the sparse outcome while the reward model's gate is closed."""
     wanted = context.config.credit.algorithm
-    gate_open = figures_of(context.store, reward)["fit_reward/gate_open"] == 1.0
-    return wanted if gate_open or wanted not in NEEDS_SCORES else Algorithm.OUTCOME
+    return wanted if wanted not in NEEDS_SCORES or gate_is_open(context, reward) else Algorithm.OUTCOME
+
+
+def gate_is_open(context: Context, reward: Commit) -> bool:
+    """Whether the reward model ranks held-out conversations well enough to be listened to."""
+    return figures_of(context.store, reward)["fit_reward/gate_open"] == 1.0
 
 
 def credit_table(context: Context, sources: dict[str, Commit], algorithm: Algorithm) -> Table:
     """Run the credit SQL over the committed files, then its checks."""
+    settings = context.config.credit
     relations = {
         "turns": commits.table_paths(context.store, sources["rollouts"], "turns"),
         "curated": commits.table_paths(context.store, sources["curated"], "curated"),
         "turn_scores": commits.table_paths(context.store, sources["reward"], "turn_scores"),
         "turn_inputs": turn_inputs(context, sources["rollouts"]),
     }
-    settings = context.config.credit
-    credits = run_sql(
-        SQL[settings.advantage],
+    turn_credits = run_sql(
+        "turn_credits.sql",
         relations=relations,
         parameters={
-            "algorithm": algorithm.value,
-            "share": settings.share,
+            "use_scores": gate_is_open(context, sources["reward"]),
             "temperature": settings.temperature,
-            "std_floor": settings.std_floor,
+            "share": settings.share,
         },
+    )
+    siblings = {"curated": relations["curated"], "turn_credits": turn_credits}
+    floor = {"grpo": {"std_floor": settings.std_floor}, "rloo": {}}[settings.advantage]
+    advantages = run_sql(ADVANTAGES[settings.advantage], relations=siblings, parameters=floor)
+    credits = run_sql(
+        "credits.sql",
+        relations={"turn_credits": turn_credits, "advantages": advantages},
+        parameters={"algorithm": algorithm.value},
     )
     run_checks({**relations, "credits": credits})
     return credits

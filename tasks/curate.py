@@ -37,7 +37,9 @@ def curated_table(context: Context, rollouts: Commit) -> Table:
     """Run the curation SQL over the committed files, then its checks."""
     paths = {name: commits.table_paths(context.store, rollouts, name) for name in ("conversations", "turns")}
     curated = run_sql(
-        "curated.sql", relations=paths, parameters=parameters(context.config, rollouts, logged=context.iteration == 0)
+        "curated.sql",
+        relations=paths,
+        parameters=parameters(context.config, rollouts, logged=context.iteration == 0),
     )
     run_checks({**paths, "curated": curated})
     return curated

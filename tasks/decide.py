@@ -59,7 +59,7 @@ def judge(context: Context, evaluation: Commit, policy: Commit) -> tuple[Verdict
 def first_verdict(context: Context, evaluation: Commit, policy: Commit) -> tuple[Verdict, Evidence]:
     """Version 0 has to pass the gates of the warm start."""
     settings = context.config.warm_start
-    copy_accuracy = figures_of(context.store, policy)["warm_start/copy_accuracy"]
+    copy_accuracy = figures_of(context.store, policy).get("warm_start/copy_accuracy")
     start_success = success(context, evaluation, "candidate")
     verdict = decide_first(
         copy_accuracy=copy_accuracy,
@@ -75,7 +75,11 @@ def paired_gain(context: Context, evaluation: Commit, *, better: str, worse: str
     rows = run_sql(
         "paired_outcomes.sql",
         relations={"conversations": commits.table_paths(context.store, evaluation, "conversations")},
-        parameters={"better": evaluation.inputs[better], "worse": evaluation.inputs[worse], "split": "unseen"},
+        parameters={
+            "better": evaluation.inputs[better],
+            "worse": evaluation.inputs[worse],
+            "split": "unseen",
+        },
     )
     if rows.num_rows == 0:
         raise ValueError(f"{evaluation.key.text}: no scenario on which both {better} and {worse} were scored")
@@ -147,4 +151,6 @@ def _by_version(context: Context, evaluation: Commit) -> Mapping[str, Mapping[st
 
 def _result(context: Context, event: registry.Decision, *, resumed: bool) -> StageResult:
     figures = {"action": event.action, "version": event.version, "reason": event.reason}
-    return StageResult("decide", f"{context.experiment}/registry/{event.event_id}", event.digest, resumed, figures)
+    return StageResult(
+        "decide", f"{context.experiment}/registry/{event.event_id}", event.digest, resumed, figures
+    )

@@ -68,7 +68,9 @@ def evaluation_scenarios(context: Context) -> list[Scenario]:
         scenario
         for split, count in ((Split.UNSEEN, settings.unseen_scenarios), (Split.SEEN, settings.seen_scenarios))
         for scenario in environment.scenarios(
-            split, count=count, seed=derive_seed(context.config.seed, "evaluation", context.iteration, split.value)
+            split,
+            count=count,
+            seed=derive_seed(context.config.seed, "evaluation", context.iteration, split.value),
         )
     ]
 

@@ -23,7 +23,9 @@ class Options:
 
     def with_section(self, name: str, values: Mapping[str, Any]) -> "Options":  # Any: JSON values
         """The same options with one section's keys overridden."""
-        return replace(self, overrides={**self.overrides, **{f"{name}.{key}": value for key, value in values.items()}})
+        return replace(
+            self, overrides={**self.overrides, **{f"{name}.{key}": value for key, value in values.items()}}
+        )
 
 
 def options_of(

@@ -34,7 +34,9 @@ def run_stage(
     return run_in(context, stage, shard=shard)
 
 
-def run_in(context: Context, stage: str, *, shard: int | None = None, on_progress: Progress | None = None) -> dict[str, Any]:
+def run_in(
+    context: Context, stage: str, *, shard: int | None = None, on_progress: Progress | None = None
+) -> dict[str, Any]:
     """`run_stage` on a context that is already there."""
     began, cpu = time.monotonic(), time.process_time()
     result = _run(context, stage, shard, on_progress)
@@ -44,7 +46,9 @@ def run_in(context: Context, stage: str, *, shard: int | None = None, on_progres
     return {**asdict(result), "seconds": round(seconds, 3)}
 
 
-def next_run(config_path: str, overrides: Overrides, *, iteration: int, iterations_left: int) -> dict[str, Any] | None:
+def next_run(
+    config_path: str, overrides: Overrides, *, iteration: int, iterations_left: int
+) -> dict[str, Any] | None:
     """The run that continues the experiment, or None when the budget is spent or there is no policy to go on from."""
     context = Context(configuration.load(config_path, overrides=overrides), iteration)
     if iterations_left <= 0 or registry.find_current(context.store, context.experiment) is None:
@@ -69,7 +73,11 @@ def _run(context: Context, stage: str, shard: int | None, on_progress: Progress 
     if stage == "collect":
         from tasks import collect
 
-        return collect.seal(context) if shard is None else collect.run_shard(context, shard, on_progress=on_progress)
+        return (
+            collect.seal(context)
+            if shard is None
+            else collect.run_shard(context, shard, on_progress=on_progress)
+        )
     return STAGES[stage](context, on_progress)
 
 
@@ -145,7 +153,9 @@ KINDS = {"import": "rollouts", "collect": "rollouts", "curate": "curated", "warm
          "decide": "evaluation", "report": "report"}  # fmt: skip
 
 
-def _record(context: Context, result: StageResult, shard: int | None, *, seconds: float, cpu_seconds: float) -> None:
+def _record(
+    context: Context, result: StageResult, shard: int | None, *, seconds: float, cpu_seconds: float
+) -> None:
     """Timing and code revision, outside every digest."""
     facts = {
         "stage": result.stage,

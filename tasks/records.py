@@ -118,7 +118,9 @@ def truths_of(rows: Iterable[Mapping[str, object]]) -> list[TurnTruth]:
     ]
 
 
-def _turn_row(conversation: Conversation, turn: Turn, lineage: Lineage, *, user_text: str, tools: str | None) -> Row:
+def _turn_row(
+    conversation: Conversation, turn: Turn, lineage: Lineage, *, user_text: str, tools: str | None
+) -> Row:
     return {
         **_lineage_columns(conversation, lineage),
         "turn_index": turn.turn_index,

@@ -1,16 +1,17 @@
 """Train: credited turns and the parent's weights become a registered candidate. Blind to the algorithm."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import groupby
+from typing import Any
 
 from itpo_core.identifiers import derive_seed
+from itpo_core.streams import TurnTokens, spread_over_tokens, streams
 from itpo_core.trainers.base import PolicySettings, Trainer, TrainingBatch, TrainingResult
 from storage import commits, registry, weights
 from storage.commits import Commit
 from storage.registry import PolicyVersion
 from storage.warehouse import run_sql
-from tasks.batches import spread_over_tokens, streams
 from tasks.config import Train
 from tasks.context import Context, StageResult, finished
 from tasks.metrics import metrics_table
@@ -82,17 +83,25 @@ def training_batch(context: Context, credit: Commit) -> TrainingBatch:
         },
         parameters={},
     ).to_pylist()
-    batch = streams(rows)
-    advantages = {(row["conversation_id"], row["turn_index"]): row["advantage"] for row in rows}
+    by_conversation = {
+        conversation: list(turns)
+        for conversation, turns in groupby(rows, key=lambda row: row["conversation_id"])
+    }
+    batch = streams({name: [_tokens(row) for row in turns] for name, turns in by_conversation.items()})
+    advantages = [[float(row["advantage"]) for row in turns] for turns in by_conversation.values()]
     return TrainingBatch(
         tokens_BT=batch.tokens_BT,
         is_policy_BT=batch.is_policy_BT,
         behaviour_logprobs_BT=batch.behaviour_logprobs_BT,
         advantages_BT=spread_over_tokens(advantages, batch),
         lengths_B=batch.lengths_B,
-        policy_versions=frozenset(name for name, _ in groupby(rows, key=lambda row: row["policy_version"])),
+        policy_versions=frozenset(row["policy_version"] for row in rows),
         temperature=context.config.sampling.temperature or 1.0,
     )
+
+
+def _tokens(row: Mapping[str, Any]) -> TurnTokens:  # Any: column values
+    return TurnTokens(row["prompt_ids"], row["response_ids"], row["logprobs"])
 
 
 def policy_settings(context: Context) -> PolicySettings:

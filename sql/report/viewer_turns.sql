@@ -1,0 +1,41 @@
+-- Grain:  one row per turn of the conversations that the viewer shows, with every credit.
+-- Reads:  conversations, turns, credits   (one iteration)
+-- Params: $conversations                  (how many; half of them successes where there are enough)
+-- Drops:  conversations that were not kept; conversations beyond the sample, chosen by a hash of their id.
+-- Order:  success first, then conversation_id, turn_index
+
+with kept as (
+    select conversation_id, outcome, stop_reason, latent_json, messages_json
+    from conversations
+    where conversation_id in (select conversation_id from credits)
+),
+
+shown as (
+    select *
+    from kept
+    qualify row_number() over (
+        partition by outcome > 0.5 order by md5(conversation_id), conversation_id
+    ) <= $conversations::bigint / 2
+)
+
+select
+    shown.conversation_id,
+    shown.outcome,
+    shown.stop_reason,
+    shown.latent_json,
+    turns.turn_index,
+    turns.user_text,
+    turns.assistant_text,
+    turns.turn_kind,
+    turns.response_tokens,
+    credits.advantage_outcome,
+    credits.advantage_itpo,
+    credits.advantage_norm_itpo,
+    credits.advantage_norm_itpo_share,
+    credits.advantage_dirichlet,
+    credits.advantage_oracle_pi
+from shown
+inner join turns on shown.conversation_id = turns.conversation_id
+inner join credits
+    on turns.conversation_id = credits.conversation_id and turns.turn_index = credits.turn_index
+order by shown.outcome desc, shown.conversation_id, turns.turn_index

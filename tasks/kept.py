@@ -1,0 +1,90 @@
+"""Kept conversations of an iteration as labelled token streams; logs are encoded on the way."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from itpo_core.reward_fit import LabelledStreams
+from itpo_core.streams import TurnTokens, streams, token_count
+from itpo_core.tokens import ChatFormat
+from itpo_core.types import Message
+from storage import commits
+from storage.warehouse import run_sql
+from tasks.context import Context
+from tasks.records import messages_from_json
+
+
+@dataclass(frozen=True, slots=True)
+class KeptConversation:
+    """One conversation that may train, with its turns as tokens and what is known of it."""
+
+    conversation_id: str
+    turns: tuple[TurnTokens, ...]
+    outcome: float
+    fold: str
+    group_id: str
+    persona_id: str
+    latent_json: str
+
+
+def kept_conversations(context: Context, iteration: int, chat: ChatFormat) -> list[KeptConversation]:
+    """The iteration's kept conversations, in the order of their ids."""
+    rollouts, curated = context.read("rollouts", iteration), context.read("curated", iteration)
+    relations = {
+        name: commits.table_paths(context.store, rollouts, name) for name in ("conversations", "turns")
+    }
+    relations["curated"] = commits.table_paths(context.store, curated, "curated")
+    rows = run_sql("kept_turns.sql", relations=relations, parameters={}).to_pylist()
+    return [
+        _conversation(list(turns), chat) for _, turns in groupby(rows, key=lambda row: row["conversation_id"])
+    ]
+
+
+def fitting(conversations: Sequence[KeptConversation], *, max_tokens: int) -> list[KeptConversation]:
+    """Those whose stream fits the context; the others are counted by the caller, never cut."""
+    return [each for each in conversations if token_count(each.turns) <= max_tokens]
+
+
+def labelled(conversations: Sequence[KeptConversation]) -> LabelledStreams:
+    """As the reward model takes them."""
+    return LabelledStreams(
+        streams=streams({each.conversation_id: each.turns for each in conversations}),
+        outcomes_B=[each.outcome for each in conversations],
+        is_training_B=[each.fold == "train" for each in conversations],
+        clusters_B=[each.group_id for each in conversations],
+    )
+
+
+def _conversation(rows: Sequence[Mapping[str, object]], chat: ChatFormat) -> KeptConversation:
+    first = rows[0]
+    return KeptConversation(
+        conversation_id=str(first["conversation_id"]),
+        turns=_sampled(rows) if first["response_ids"] else _encoded(rows, chat),
+        outcome=float(str(first["outcome"])),
+        fold=str(first["fold"]),
+        group_id=str(first["group_id"]),
+        persona_id=str(first["persona_id"]),
+        latent_json=str(first["latent_json"]),
+    )
+
+
+def _sampled(rows: Sequence[Mapping[str, object]]) -> tuple[TurnTokens, ...]:
+    """Token ids as they were sampled, never tokenised again."""
+    return tuple(
+        TurnTokens(_list(row["prompt_ids"]), _list(row["response_ids"]), _floats(row["logprobs"]))
+        for row in rows
+    )
+
+
+def _encoded(rows: Sequence[Mapping[str, object]], chat: ChatFormat) -> tuple[TurnTokens, ...]:
+    """A logged conversation in the policy's own tokens; nobody knows its log-probabilities."""
+    messages: Sequence[Message] = messages_from_json(str(rows[0]["messages_json"]))
+    return tuple(TurnTokens(prompt, response) for prompt, response in chat.encode_conversation(messages))
+
+
+def _list(value: object) -> list[int]:
+    return list(value) if isinstance(value, list) else []
+
+
+def _floats(value: object) -> list[float]:
+    return list(value) if isinstance(value, list) else []
