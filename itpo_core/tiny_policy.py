@@ -89,7 +89,7 @@ def build_bpe_tokenizer(texts: Iterable[str], *, vocabulary_size: int) -> PreTra
     """A byte-level byte-pair tokenizer trained on the texts, with the same specials and chat template.
 
     Every text can be encoded and decodes to itself; `vocabulary_size`, an upper limit, counts specials and
-    the 256 bytes count. Raises ValueError when it leaves no room for them.
+    the 256 bytes. Raises ValueError when it leaves no room for them.
     """
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     if vocabulary_size < len(SPECIALS) + len(alphabet):

@@ -34,17 +34,17 @@ class SpokenTurn:
 
 
 class Session(Protocol):
-    """A batch of open conversations. A row is ready when everything given to it ends where the assistant speaks."""
+    """A batch of open conversations. A row is ready when all given to it ends where the assistant speaks."""
 
     def advance(self) -> list[SpokenTurn]:
-        """Decode until at least one ready row has finished its turn; all rows finished at that step are returned.
+        """Decode until at least one ready row has finished its turn; all that finish at that step return.
 
         An empty list means that no row is ready: every open row waits for text.
         """
         ...
 
     def append(self, row: int, messages: Sequence[Message]) -> bool:
-        """Give a row the messages after its last turn; it becomes ready. False when they no longer fit its context."""
+        """Give a row the messages after its last turn; it becomes ready. False when its context is full."""
         ...
 
     def close(self, row: int) -> None:
@@ -55,6 +55,8 @@ class Session(Protocol):
 class Engine(Protocol):
     """Loads a policy and opens sessions on it."""
 
-    def open(self, openings: Sequence[Sequence[Message]], *, seeds: Sequence[int], sampling: Sampling) -> Session:
+    def open(
+        self, openings: Sequence[Sequence[Message]], *, seeds: Sequence[int], sampling: Sampling
+    ) -> Session:
         """Start one row per opening. A row's draws depend on its own seed alone, not on its neighbours."""
         ...

@@ -1,0 +1,110 @@
+"""Asking simulated users for their replies: at once, or on threads while other conversations go on."""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from itpo_core.envs.base import Reply, UserSimulator
+from itpo_core.types import Failure, FailureKind, Message
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the user of a row said, or how it broke."""
+
+    row: int
+    reply: Reply | Failure
+
+
+class Users(Protocol):
+    """How users are asked."""
+
+    def ask(self, row: int, user: UserSimulator, *, messages: Sequence[Message]) -> None:
+        """Ask the user of a row for its reply to these messages."""
+        ...
+
+    def answers(self, *, wait: bool) -> list[Answer]:
+        """What came in since the last call; with `wait` at least one answer, unless nobody was asked."""
+        ...
+
+
+class DirectUsers:
+    """Users that answer at once, in the order in which they are asked."""
+
+    def __init__(self) -> None:
+        self._answers: list[Answer] = []
+
+    def ask(self, row: int, user: UserSimulator, *, messages: Sequence[Message]) -> None:
+        """See `Users.ask`."""
+        self._answers.append(Answer(row, _reply(user, messages)))
+
+    def answers(self, *, wait: bool) -> list[Answer]:
+        """See `Users.answers`."""
+        answers, self._answers = self._answers, []
+        return answers
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A question on its way; its deadline is on the monotonic clock."""
+
+    row: int
+    future: Future[Reply | Failure]
+    deadline_s: float
+
+
+class ThreadedUsers:
+    """Users that answer on the threads of a pool; one that takes over `timeout_s` is a counted failure.
+
+    The time runs from the question, waiting for a free thread included.
+    """
+
+    def __init__(self, pool: ThreadPoolExecutor, *, timeout_s: float = 120.0) -> None:
+        self._pool = pool
+        self._timeout_s = timeout_s
+        self._questions: list[_Question] = []
+
+    def ask(self, row: int, user: UserSimulator, *, messages: Sequence[Message]) -> None:
+        """See `Users.ask`."""
+        future = self._pool.submit(_reply, user, messages)
+        self._questions.append(_Question(row, future, time.monotonic() + self._timeout_s))
+
+    def answers(self, *, wait: bool) -> list[Answer]:
+        """See `Users.answers`."""
+        if wait and self._questions:
+            self._wait()
+        now_s = time.monotonic()
+        is_settled = [question.future.done() or question.deadline_s <= now_s for question in self._questions]
+        settled = [q for q, done in zip(self._questions, is_settled, strict=True) if done]
+        self._questions = [q for q, done in zip(self._questions, is_settled, strict=True) if not done]
+        return [self._answer(question) for question in settled]
+
+    def _wait(self) -> None:
+        first_s = min(question.deadline_s for question in self._questions)
+        futures = [question.future for question in self._questions]
+        wait_for(futures, timeout=max(0.0, first_s - time.monotonic()), return_when=FIRST_COMPLETED)
+
+    def _answer(self, question: _Question) -> Answer:
+        if question.future.done():
+            return Answer(question.row, question.future.result())
+        question.future.cancel()
+        cause = f"no answer within {self._timeout_s:g} s"
+        return Answer(question.row, Failure(FailureKind.USER_TIMEOUT, cause))
+
+
+def attempt(action: Callable[[], Value], kind: FailureKind) -> Value | Failure:
+    """What the action returns, or a failure of this kind with the error as its cause."""
+    try:
+        return action()
+    # Users and judges are foreign code: whatever one raises costs one conversation, counted under its cause.
+    except Exception as error:
+        return Failure(kind, f"{type(error).__name__}: {error}")
+
+
+def _reply(user: UserSimulator, messages: Sequence[Message]) -> Reply | Failure:
+    return attempt(lambda: user.reply(messages), FailureKind.USER_ERROR)

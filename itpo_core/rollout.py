@@ -1,0 +1,190 @@
+"""Conversations between an engine and simulated users: who speaks, who waits, how each one ends.
+
+What breaks becomes a typed failure of its conversation, which keeps what was said and gets no outcome; the
+others go on.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from itpo_core.asking import Answer, DirectUsers, Users, attempt
+from itpo_core.engines.base import Engine, Sampling, Session, SpokenTurn
+from itpo_core.envs.base import Environment, Reply, TurnOracle, UserSimulator
+from itpo_core.identifiers import derive_seed
+from itpo_core.types import (
+    Conversation,
+    Failure,
+    FailureKind,
+    Message,
+    Outcome,
+    Role,
+    Scenario,
+    Scored,
+    StopReason,
+    Turn,
+    Unscored,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutSpec:
+    """One conversation to hold. `seed` is the root of its user's and of its policy's draws."""
+
+    conversation_id: str
+    group_id: str
+    sample_index: int
+    seed: int
+    scenario: Scenario
+
+
+def run_conversations(
+    engine: Engine,
+    environment: Environment,
+    *,
+    oracle: TurnOracle | None,
+    specs: Sequence[RolloutSpec],
+    sampling: Sampling,
+    users: Users | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Conversation]:
+    """Hold one conversation per spec, all in one batch, and return them in that order.
+
+    `users` says how users are asked (directly by default). `on_progress(finished, total)` is called as
+    conversations end. Turn truths are attached to scored conversations when there is an oracle.
+    """
+    session = engine.open(
+        [spec.scenario.opening for spec in specs],
+        seeds=[derive_seed(spec.seed, "policy") for spec in specs],
+        sampling=sampling,
+    )
+    batch = _Batch(session, environment, oracle=oracle, specs=specs, users=users or DirectUsers())
+    finished = 0
+    while batch.open_rows:
+        batch.go_on()
+        if on_progress is not None and len(specs) - batch.open_rows > finished:
+            finished = len(specs) - batch.open_rows
+            on_progress(finished, len(specs))
+    return batch.conversations()
+
+
+@dataclass(slots=True)
+class _Row:
+    """One conversation under way; `conversation` is None until it has ended."""
+
+    spec: RolloutSpec
+    user: UserSimulator | Failure
+    messages: list[Message]
+    turns: list[Turn]
+    conversation: Conversation | None = None
+
+
+class _Batch:
+    """All conversations of one session."""
+
+    def __init__(
+        self,
+        session: Session,
+        environment: Environment,
+        *,
+        oracle: TurnOracle | None,
+        specs: Sequence[RolloutSpec],
+        users: Users,
+    ) -> None:
+        self._session = session
+        self._environment = environment
+        self._oracle = oracle
+        self._users = users
+        self._rows = [
+            _Row(spec, self._user(spec), messages=list(spec.scenario.opening), turns=[]) for spec in specs
+        ]
+        self.open_rows = len(specs)
+        for index, row in enumerate(self._rows):
+            if isinstance(row.user, Failure):
+                self._fail(index, row.user)
+
+    def go_on(self) -> None:
+        """Let the engine finish a turn, and hand answers on; users are waited for only when no row can speak."""
+        spoken = self._session.advance()
+        for turn in spoken:
+            self._hear(turn)
+        for answer in self._users.answers(wait=not spoken):
+            self._take(answer)
+
+    def conversations(self) -> list[Conversation]:
+        """Every conversation that has ended, in the order of the specs."""
+        return [row.conversation for row in self._rows if row.conversation is not None]
+
+    def _user(self, spec: RolloutSpec) -> UserSimulator | Failure:
+        seed = derive_seed(spec.seed, "user")
+        return attempt(lambda: self._environment.user(spec.scenario, seed=seed), FailureKind.USER_ERROR)
+
+    def _hear(self, spoken: SpokenTurn) -> None:
+        row = self._rows[spoken.row]
+        row.turns.append(
+            Turn(
+                turn_index=len(row.turns),
+                text=spoken.text,
+                finish=spoken.finish,
+                prompt_ids=spoken.prompt_ids,
+                response_ids=spoken.response_ids,
+                logprobs=spoken.logprobs,
+            )
+        )
+        row.messages.append(Message(Role.ASSISTANT, spoken.text))
+        if not isinstance(row.user, Failure):
+            self._users.ask(spoken.row, row.user, messages=tuple(row.messages))
+
+    def _take(self, answer: Answer) -> None:
+        row, reply = self._rows[answer.row], answer.reply
+        if isinstance(reply, Failure):
+            self._fail(answer.row, reply)
+            return
+        said = [] if reply.text is None else [Message(Role.USER, reply.text)]
+        row.messages += said
+        stop = self._stop(reply, turns=len(row.turns))
+        if stop is not None:
+            self._end(answer.row, stop)
+        elif not self._session.append(answer.row, said):
+            full = Unscored(f"the context was full after {len(row.turns)} turns")
+            self._close(answer.row, StopReason.CONTEXT_FULL, outcome=full)
+
+    def _stop(self, reply: Reply, *, turns: int) -> StopReason | None:
+        at_limit = turns >= self._environment.max_turns
+        return reply.stop or (StopReason.TURN_LIMIT if at_limit else None)
+
+    def _end(self, index: int, stop: StopReason) -> None:
+        spec, messages = self._rows[index].spec, tuple(self._rows[index].messages)
+        judged = attempt(lambda: self._environment.outcome(spec.scenario, messages), FailureKind.JUDGE_ERROR)
+        if isinstance(judged, Failure):
+            self._fail(index, judged)
+        else:
+            self._close(index, stop, outcome=judged)
+
+    def _fail(self, index: int, failure: Failure) -> None:
+        unscored = Unscored(f"{failure.kind}: {failure.cause}")
+        self._close(index, StopReason.FAILED, outcome=unscored, failure=failure)
+
+    def _close(
+        self, index: int, stop: StopReason, *, outcome: Outcome, failure: Failure | None = None
+    ) -> None:
+        row = self._rows[index]
+        self._session.close(index)
+        self.open_rows -= 1
+        row.conversation = Conversation(
+            conversation_id=row.spec.conversation_id,
+            group_id=row.spec.group_id,
+            sample_index=row.spec.sample_index,
+            seed=row.spec.seed,
+            scenario=row.spec.scenario,
+            messages=tuple(row.messages),
+            turns=self._with_truths(row) if isinstance(outcome, Scored) else tuple(row.turns),
+            outcome=outcome,
+            stop=stop,
+            failure=failure,
+        )
+
+    def _with_truths(self, row: _Row) -> tuple[Turn, ...]:
+        if self._oracle is None:
+            return tuple(row.turns)
+        truths = self._oracle.truths(row.spec.scenario, row.messages)
+        return tuple(replace(turn, truth=truth) for turn, truth in zip(row.turns, truths, strict=True))

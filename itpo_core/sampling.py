@@ -1,0 +1,88 @@
+"""From logits to drawn tokens. Pure. B rows, V vocabulary.
+
+The recorded log-probability of a token is that of the distribution it was drawn from: after suppression,
+temperature and top-p.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+# logits_BV, uniforms_B -> drawn ids_B int64, their logprobs_B float32
+Sampler = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def tempered_logprobs(logits_BV: Tensor, temperature: float) -> Tensor:
+    """Log-probabilities of softmax(logits / temperature); temperature is above 0."""
+    return torch.log_softmax(logits_BV / temperature, dim=-1)
+
+
+def nucleus_logprobs(logprobs_BV: Tensor, top_p: float) -> Tensor:
+    """The likeliest tokens whose mass first reaches `top_p`, renormalised; -inf on the others.
+
+    The likeliest token always stays. Source: Holtzman et al., "The Curious Case of Neural Text Degeneration",
+    section 3.1.
+    """
+    sorted_BV, order_BV = logprobs_BV.sort(dim=-1, descending=True, stable=True)
+    mass_BV = sorted_BV.exp()
+    is_kept_sorted_BV = mass_BV.cumsum(dim=-1) - mass_BV < top_p
+    is_kept_BV = torch.zeros_like(is_kept_sorted_BV).scatter(-1, order_BV, is_kept_sorted_BV)
+    kept_BV = logprobs_BV.masked_fill(~is_kept_BV, -torch.inf)
+    return kept_BV - kept_BV.logsumexp(dim=-1, keepdim=True)
+
+
+def draw(logprobs_BV: Tensor, uniforms_B: Tensor) -> Tensor:
+    """One token per row by inverting its cumulative distribution at a uniform number in [0, 1).
+
+    A token of probability 0 is never drawn. What a row draws depends on its own numbers alone.
+    """
+    cumulative_BV = logprobs_BV.exp().cumsum(dim=-1, dtype=torch.float64)
+    targets_B1 = uniforms_B[:, None] * cumulative_BV[:, -1:]
+    return (cumulative_BV <= targets_B1).sum(dim=-1)
+
+
+def sampler(temperature: float, top_p: float) -> Sampler:
+    """The way to draw for these settings; temperature 0 takes the likeliest token, with log-probability 0."""
+    if temperature < 0:
+        raise ValueError(f"temperature {temperature}: use 0 for greedy or a positive number")
+    if not 0 < top_p <= 1:
+        raise ValueError(f"top_p {top_p}: use a number above 0 and at most 1")
+    if temperature == 0:
+        return _greedy
+    if top_p == 1:
+        return partial(_tempered, temperature=temperature)
+    return partial(_nucleus, temperature=temperature, top_p=top_p)
+
+
+def _greedy(logits_BV: Tensor, uniforms_B: Tensor) -> tuple[Tensor, Tensor]:
+    # All mass is on the one token that greedy decoding can choose.
+    return logits_BV.argmax(dim=-1), torch.zeros(len(uniforms_B), device=logits_BV.device)
+
+
+def _tempered(logits_BV: Tensor, uniforms_B: Tensor, *, temperature: float) -> tuple[Tensor, Tensor]:
+    return _drawn(tempered_logprobs(logits_BV, temperature), uniforms_B)
+
+
+def _nucleus(
+    logits_BV: Tensor, uniforms_B: Tensor, *, temperature: float, top_p: float
+) -> tuple[Tensor, Tensor]:
+    return _drawn(nucleus_logprobs(tempered_logprobs(logits_BV, temperature), top_p), uniforms_B)
+
+
+def _drawn(logprobs_BV: Tensor, uniforms_B: Tensor) -> tuple[Tensor, Tensor]:
+    ids_B = draw(logprobs_BV, uniforms_B)
+    return ids_B, logprobs_BV.gather(-1, ids_B[:, None])[:, 0]
+
+
+def row_uniforms(seed: int, count: int) -> NDArray[np.float64]:
+    """The uniform numbers in [0, 1) of one row, one per position, from a counter-based generator (Philox).
+
+    The first numbers do not depend on `count`. They are multiples of 2**-24, so that a product with a sum of
+    probabilities never rounds up to that sum.
+    """
+    generator = np.random.Generator(np.random.Philox(key=seed))
+    return generator.random(count, dtype=np.float32).astype(np.float64)
