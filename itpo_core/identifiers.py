@@ -23,4 +23,4 @@ def derive_seed(root: int, *path: str | int) -> int:
 
 def _digest(parts: tuple[str | int, ...]) -> bytes:
     # JSON keeps the borders between parts and tells numbers from text.
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).digest()
+    return hashlib.sha256(json.dumps(parts).encode()).digest()

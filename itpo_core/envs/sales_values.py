@@ -16,7 +16,7 @@ CHOICES = 3  # values per slot
 PRIOR_TURNS = 1.0  # what a state's neighbours in time count for, against one for each turn of its own
 ASK, IRRELEVANT, REPEAT = "ask", "irrelevant", "repeat"
 SEVERAL, CHAT, RECOMMEND = "several", "chat", "recommend"
-_USELESS, _SUCCESS = "useless", "success"
+USELESS, SUCCESS = "useless", "success"
 
 
 class State(NamedTuple):
@@ -87,8 +87,8 @@ def act_weights(turns: Iterable[TurnTruth], habits: Habits) -> Weights:
 
 def _shares(truth: TurnTruth) -> dict[str, float]:
     if truth.success_if_final is not None:
-        return {RECOMMEND: 1.0, _SUCCESS: truth.success_if_final}
-    return {ASK if truth.kind == ASK else _USELESS: 1.0}
+        return {RECOMMEND: 1.0, SUCCESS: truth.success_if_final}
+    return {ASK if truth.kind == ASK else USELESS: 1.0}
 
 
 def policy_values(weights: Weights, habits: Habits) -> dict[State, float]:
@@ -106,12 +106,12 @@ def policy_values(weights: Weights, habits: Habits) -> dict[State, float]:
 
 
 def _policy_value(state: State, weights: Weights, *, value: Value, habits: Habits) -> float:
-    weight = {group: weights.get((state, group), 0.0) for group in (ASK, _USELESS, RECOMMEND, _SUCCESS)}
-    total = weight[ASK] + weight[_USELESS] + weight[RECOMMEND]
+    weight = {group: weights.get((state, group), 0.0) for group in (ASK, USELESS, RECOMMEND, SUCCESS)}
+    total = weight[ASK] + weight[USELESS] + weight[RECOMMEND]
     if total == 0:
         return guess_value(state.missing)
-    won = weight[_SUCCESS]  # the weight of recommendations times their mean chance
-    for group in (ASK, _USELESS):
+    won = weight[SUCCESS]  # the weight of recommendations times their mean chance
+    for group in (ASK, USELESS):
         if weight[group]:
             won += weight[group] * value_after(group, state, value=value, habits=habits)
     return won / total
