@@ -103,7 +103,7 @@ class _Batch:
                 self._fail(index, row.user)
 
     def go_on(self) -> None:
-        """Let the engine finish a turn, and hand answers on; users are waited for only when no row can speak."""
+        """Let the engine finish a turn, and hand answers on; users are waited for when no row can speak."""
         spoken = self._session.advance()
         for turn in spoken:
             self._hear(turn)

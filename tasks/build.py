@@ -1,4 +1,4 @@
-"""Names in the configuration become objects here, each chosen once from a plain dict; heavy imports are lazy."""
+"""Names in the configuration become objects, each chosen once from a plain dict; heavy imports are lazy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def lineage(config: Config, *, iteration: int, shard: int, policy_version: str, 
 
 def _transformers(config: Config, folder: Path) -> Speaker:
     from itpo_core.engines.transformers import TransformersEngine
-    from itpo_core.tiny_policy import load_policy
+    from itpo_core.tiny_policy import load_policy, suppressed_ids
     from itpo_core.tokens import ChatFormat
 
     model, tokenizer = load_policy(folder)

@@ -100,8 +100,8 @@ def roll_out(
         spoken += run_conversations(
             speaker.engine,
             domain.environment,
-            domain.oracle,
-            batch,
+            oracle=domain.oracle,
+            specs=batch,
             sampling=build.sampling(context.config),
         )
         if on_progress is not None:

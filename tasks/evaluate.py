@@ -86,8 +86,8 @@ def _arm_tables(
         spoken += run_conversations(
             speaker.engine,
             domain.environment,
-            domain.oracle,
-            specs[start : start + size],
+            oracle=domain.oracle,
+            specs=specs[start : start + size],
             sampling=build.sampling(context.config),
         )
     lineage = build.lineage(
