@@ -1,4 +1,4 @@
-"""From evidence to a verdict: promote the candidate, hold it, or roll the incumbent back. Pure arithmetic on intervals."""
+"""From evidence to a verdict: promote the candidate, hold it, or roll the incumbent back. Pure arithmetic."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,7 +24,7 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How far the candidate moved: nats per token to its parent, entropy left, share of failed evaluations."""
+    """How far the candidate moved: nats per token to its parent, entropy left, share of failed talks."""
 
     kl: float
     entropy: float
@@ -75,7 +75,7 @@ def decide(gain: Gain, drift: Drift, thresholds: Thresholds, *, incumbent_loss: 
 def decide_first(
     *, copy_accuracy: float | None, start_success: float, min_copy_accuracy: float, min_start_success: float
 ) -> Verdict:
-    """Version 0 has no incumbent: it is promoted when it copies facts and succeeds often enough to learn from.
+    """Version 0 has no incumbent: promoted when it copies facts and succeeds often enough to learn from.
 
     `copy_accuracy` is None where the logs hold nothing to examine copying on; success alone decides then.
     """
@@ -99,4 +99,5 @@ def drift_alarm(drift: Drift, thresholds: Thresholds) -> str | None:
 
 
 def _percent(gain: Gain) -> str:
-    return f"{100 * gain.mean:+.1f} points [{100 * gain.lower:+.1f}, {100 * gain.upper:+.1f}] on {gain.pairs} pairs"
+    interval = f"[{100 * gain.lower:+.1f}, {100 * gain.upper:+.1f}]"
+    return f"{100 * gain.mean:+.1f} points {interval} on {gain.pairs} pairs"

@@ -1,4 +1,4 @@
-"""One fit of the implicit reward model on several data sets: learn from the training rows, judge on the others.
+"""One fit of the implicit reward model: learn from the training rows of several data sets, judge on others.
 
 Axes: B conversations, K turns, T tokens (right-padded).
 """

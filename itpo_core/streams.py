@@ -84,8 +84,8 @@ def _check_spoken(conversation: str, turns: Sequence[TurnTokens]) -> None:
     for index, turn in enumerate(turns):
         if not turn.response_ids:
             raise ValueError(
-                f"conversation {conversation}, turn {index}: no token ids of its own; logged conversations are "
-                "encoded with the policy's tokenizer first, empty turns are dropped by curation"
+                f"conversation {conversation}, turn {index}: no token ids of its own; logged conversations "
+                "are encoded with the policy's tokenizer first, empty turns are dropped by curation"
             )
 
 

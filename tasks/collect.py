@@ -113,7 +113,7 @@ def roll_out(
 
 
 def shard_specs(context: Context, domain: Domain, shard: int) -> list[RolloutSpec]:
-    """The conversations of one shard: whole groups, dealt in turn, seeded by their place in the experiment."""
+    """The conversations of one shard: whole groups, dealt in turn, seeded by their place."""
     settings, root = context.config.collect, context.config.seed
     groups = settings.conversations // settings.group_size
     scenarios = domain.environment.scenarios(
@@ -149,9 +149,9 @@ def check_shards(context: Context, *, shards: int) -> None:
     counts = run_sql("failures.sql", relations=paths, parameters={}).to_pylist()[0]
     if counts["failed"] > context.config.collect.failure_budget * counts["conversations"]:
         raise FailureBudgetError(
-            f"{context.key('rollouts').text}: {counts['failed']} of {counts['conversations']} conversations failed, "
-            f"over the budget collect.failure_budget = {context.config.collect.failure_budget:.0%}; first cause: "
-            f"{counts['first_cause']}"
+            f"{context.key('rollouts').text}: {counts['failed']} of {counts['conversations']} conversations "
+            f"failed, over collect.failure_budget = {context.config.collect.failure_budget:.0%}; "
+            f"first cause: {counts['first_cause']}"
         )
 
 

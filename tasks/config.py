@@ -96,7 +96,8 @@ class Collect(_Section):
     def _whole_groups(self) -> "Collect":
         if self.conversations % self.group_size:
             raise ValueError(
-                f"collect.conversations {self.conversations} is not a multiple of collect.group_size {self.group_size}"
+                f"collect.conversations {self.conversations} is not a multiple of "
+                f"collect.group_size {self.group_size}"
             )
         return self
 
@@ -146,7 +147,7 @@ class Credit(_Section):
 
 
 class Train(_Section):
-    """The policy step; `decay` multiplies the learning rate and the clip's excess over `clip_floor` per iteration."""
+    """The policy step; per iteration, `decay` multiplies the rate and the clip's excess over `clip_floor`."""
 
     trainer: Literal["torch_local"] = "torch_local"
     epochs: Positive = 3

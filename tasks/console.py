@@ -1,4 +1,4 @@
-"""What the terminal shows: progress while a stage works, one clear line when it is done, tables of the registry."""
+"""What the terminal shows: progress while a stage works, one line when it is done, the registry as tables."""
 
 from collections.abc import Callable
 

@@ -19,7 +19,7 @@ Figures = Mapping[str, float | int | str]
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """One committed output: its commit key and data digest, whether it was there already, and a few figures."""
+    """One committed output: commit key, data digest, whether it was there already, and a few figures."""
 
     stage: str
     commit: str
@@ -74,7 +74,7 @@ class Context:
 
 
 def open_lake_store(config: Config) -> ObjectStore:
-    """The lake: ITPO_LAKE when it is set, otherwise the configured root; a relative path starts at the checkout."""
+    """The lake: ITPO_LAKE when set, else the configured root; relative paths start at the checkout."""
     root = os.environ.get("ITPO_LAKE", config.lake.root)
     return objects.open_store(root if "://" in root else str(repository_root() / root))
 

@@ -1,4 +1,4 @@
-"""Curate: DuckDB decides which conversations may train; each of the others is counted under one named reason."""
+"""Curate: DuckDB decides which conversations may train; the others are counted, each under one reason."""
 
 from collections import Counter
 

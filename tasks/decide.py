@@ -1,4 +1,4 @@
-"""Decide: the evidence of the evaluation and of the training becomes one registry event: promote, hold or roll back."""
+"""Decide: the evidence of an iteration becomes one registry event: promote, hold or roll back."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Fit reward: outcomes of kept conversations become an implicit process reward model, which then scores every turn."""
+"""Fit reward: outcomes become an implicit process reward model, which then scores every kept turn."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ def run(context: Context, *, on_progress: Progress | None = None) -> StageResult
 
 
 def source_commits(context: Context) -> dict[str, Commit]:
-    """What the fit reads: this iteration's curation and those replayed, the previous fit, the reference policy."""
+    """What the fit reads: this and the replayed curations, the previous fit, the reference policy."""
     oldest = max(0, context.iteration - context.config.reward.replay_iterations)
     window = range(oldest, context.iteration + 1)
     sources = {f"curated/{iteration:04d}": context.read("curated", iteration) for iteration in window}

@@ -1,4 +1,4 @@
-"""Figures of a stage as rows of the `metrics` dataset, and back; copies for people as JSONL and TensorBoard events."""
+"""Figures of a stage as rows of the `metrics` dataset, and back; copies as JSONL and TensorBoard events."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The order of the stages, for the scheduler and for people: plan an iteration, run a stage, find the next run."""
+"""The order of the stages, for scheduler and people: plan an iteration, run a stage, find the next run."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Progress = Callable[[int, int], None]
 
 
 def plan(config_path: str, overrides: Overrides, *, run_id: str) -> dict[str, Any]:
-    """Which iteration this run does. The answer is claimed in the lake, so a repeated run gets the same one."""
+    """Which iteration this run does. It is claimed in the lake, so a repeated run gets the same."""
     context = Context(configuration.load(config_path, overrides=overrides), 0)
     iteration = registry.claim_run(context.store, context.experiment, run_id)
     offline = iteration == 0
@@ -49,7 +49,7 @@ def run_in(
 def next_run(
     config_path: str, overrides: Overrides, *, iteration: int, iterations_left: int
 ) -> dict[str, Any] | None:
-    """The run that continues the experiment, or None when the budget is spent or there is no policy to go on from."""
+    """The run that goes on, or None when the budget is spent or there is no policy to go on from."""
     context = Context(configuration.load(config_path, overrides=overrides), iteration)
     if iterations_left <= 0 or registry.find_current(context.store, context.experiment) is None:
         return None

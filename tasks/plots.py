@@ -1,4 +1,4 @@
-"""Plots of the report as SVG text: one function per panel, axes with units, the same bytes for the same rows."""
+"""Plots of the report as SVG text: one function per panel, axes with units, same rows same bytes."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ matplotlib.rcParams.update(
 
 
 def learning_curve(series: Mapping[str, Sequence[Row]]) -> str:
-    """Success per iteration with 95 % intervals, one line per series of rows (iteration, success, success_error)."""
+    """Success per iteration with 95 % intervals; rows hold iteration, success and success_error."""
     figure, axes = _axes(title="Success of the evaluated candidate", y="success (%)")
     for color, (label, rows) in zip(COLORS, series.items(), strict=False):
         x = [_number(row["iteration"]) for row in rows]

@@ -1,4 +1,4 @@
-"""The only place where core types and lake rows meet: conversations to rows, and rows back to what training needs."""
+"""The only place where core types and lake rows meet: conversations to rows, and rows back to core types."""
 
 import hashlib
 import json
@@ -86,7 +86,7 @@ def turn_rows(conversation: Conversation, lineage: Lineage) -> list[Row]:
 
 
 def user_texts(messages: Sequence[Message]) -> list[str]:
-    """Per assistant message, what was said since the one before (user and tool messages, joined by newlines)."""
+    """Per assistant message, what users and tools said since the one before, joined by newlines."""
     texts: list[str] = []
     heard: list[str] = []
     for message in messages:

@@ -1,4 +1,4 @@
-"""Report: one self-contained page for the iteration and one for the experiment, committed and copied for people."""
+"""Report: one self-contained page for the iteration and one for the experiment, committed, and copied out."""
 
 import json
 from collections.abc import Mapping, Sequence

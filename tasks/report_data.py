@@ -1,4 +1,4 @@
-"""What the report shows, read from committed tables with the SQL of `sql/report/`. Plain rows, no arithmetic."""
+"""What the report shows, read from committed tables with the SQL of `sql/report/`. Rows, no arithmetic."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

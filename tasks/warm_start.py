@@ -88,8 +88,8 @@ def fresh_policy(context: Context) -> "tuple[PreTrainedModel, PreTrainedTokenize
     words = build.domain(context.config).vocabulary
     if not words:
         raise ConfigError(
-            f"domain {context.config.domain.name} has no closed vocabulary: give model.folder, a causal language "
-            "model with a chat template"
+            f"domain {context.config.domain.name} has no closed vocabulary: give model.folder, "
+            "a causal language model with a chat template"
         )
     return create_policy(words, chosen.size, seed=derive_seed(context.config.seed, "policy"))
 
