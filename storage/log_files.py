@@ -107,6 +107,8 @@ def _parquet(path: Path) -> Iterator[tuple[int, Item]]:
         for group, size in enumerate(sizes):
             yield from _row_group(file, group, first=first, size=size)
             first += size
+        for lost in range(first, file.metadata.num_rows + 1):
+            yield lost, bad_row("the footer promises more rows than its row groups hold", "")
 
 
 def _row_group(file: pq.ParquetFile, group: int, *, first: int, size: int) -> Iterator[tuple[int, Item]]:
