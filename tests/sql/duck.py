@@ -1,4 +1,4 @@
-"""Runs one file of `sql/` over small tables of rows, on a DuckDB of its own with a stated number of threads."""
+"""Runs one file of `sql/` over small tables of rows, on a DuckDB of its own."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -39,7 +39,7 @@ def empty_value(kind: pa.DataType) -> Value:
 
 
 def table(relation: str, rows: Iterable[Row]) -> pa.Table:
-    """Rows as a table of the contract; required columns that a row leaves out get a dull value, others null."""
+    """Rows as a table of the contract; a required column that a row leaves out gets a dull value."""
     schema = RELATIONS[relation]
     dull = {field.name: None if field.nullable else empty_value(field.type) for field in schema}
     return pa.Table.from_pylist([{**dull, **row} for row in rows], schema=schema)

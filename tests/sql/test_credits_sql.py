@@ -215,7 +215,7 @@ def test_members_that_are_all_alike_teach_exactly_nothing(estimator: str) -> Non
     third = 1 / 3  # three equal rewards whose computed variance is not zero
     names = ["a", "b", "c"]
     relations = lake(
-        [(name, 0, 1, 0.1, None) for name in names], rewards={name: (third, third) for name in names}
+        [(name, 0, 1, 0.1, None) for name in names], rewards=dict.fromkeys(names, (third, third))
     )
 
     made = credits(relations, estimator=estimator).to_pylist()

@@ -14,9 +14,10 @@ FILES = sorted(
     path.relative_to(SQL).as_posix() for path in SQL.rglob("*.sql") if path.name not in HAND_OPENED
 )
 SAMPLES = {
-    "algorithm": "outcome", "policy_version": "v1", "token_cost": 0.002, "split_salt": "salt", "heldout_permille": 100,
-    "min_group": 2, "require_groups": True, "drop_duplicates": False, "use_scores": True, "temperature": 0.4,
-    "share": 0.5, "std_floor": 1e-4, "sample": 10, "candidate": "v2", "incumbent": "v1", "better": "v2",
+    "algorithm": "outcome", "policy_version": "v1", "token_cost": 0.002, "split_salt": "salt",
+    "heldout_permille": 100, "min_group": 2, "require_groups": True, "drop_duplicates": False,
+    "use_scores": True, "temperature": 0.4, "share": 0.5, "std_floor": 1e-4, "sample": 10,
+    "candidate": "v2", "incumbent": "v1", "better": "v2",
     "worse": "v1", "split": "unseen", "conversations": 10,
 }  # fmt: skip
 

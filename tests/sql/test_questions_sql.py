@@ -1,0 +1,81 @@
+"""The questions that a person asks first, over rows that can be counted by hand."""
+
+from tests.sql.duck import rows_of
+
+
+def test_outcome_by_number_of_turns_never_takes_unknown_for_zero() -> None:
+    conversations = [
+        {"conversation_id": "a", "n_turns": 2, "outcome": 1.0},
+        {"conversation_id": "b", "n_turns": 2, "outcome": None},
+        {"conversation_id": "c", "n_turns": 3, "outcome": 0.0},
+    ]
+
+    rows = rows_of("questions/outcome_by_number_of_turns.sql", {"conversations": conversations})
+
+    assert rows == [
+        {"turns": 2, "conversations": 2, "unscored": 1, "mean_outcome": 1.0},
+        {"turns": 3, "conversations": 1, "unscored": 0, "mean_outcome": 0.0},
+    ]
+
+
+def test_outcome_by_tool_counts_a_conversation_once_however_often_it_calls() -> None:
+    conversations = [
+        {"conversation_id": "a", "outcome": 1.0},
+        {"conversation_id": "b", "outcome": 0.0},
+        {"conversation_id": "c", "outcome": None},
+    ]
+    turns = [
+        {"conversation_id": "a", "turn_index": 0, "tool_names": "find,find"},
+        {"conversation_id": "a", "turn_index": 1, "tool_names": "cancel"},
+        {"conversation_id": "b", "turn_index": 0, "tool_names": "find"},
+        {"conversation_id": "c", "turn_index": 0, "tool_names": None},
+    ]
+
+    rows = rows_of("questions/outcome_by_tool.sql", {"conversations": conversations, "turns": turns})
+
+    assert [tuple(row.values()) for row in rows] == [
+        ("find", 2, 3, 0, 0.5),
+        ("(none)", 1, 0, 1, None),
+        ("cancel", 1, 1, 0, 1.0),
+    ]
+
+
+def test_turns_without_token_ids_have_words_but_no_tokens() -> None:
+    turns = [
+        {"conversation_id": "a", "turn_index": 0, "iteration": 0, "assistant_text": "how can  I help"},
+        {
+            "conversation_id": "b",
+            "turn_index": 0,
+            "iteration": 1,
+            "assistant_text": "hello",
+            "response_tokens": 3,
+        },
+        {
+            "conversation_id": "b",
+            "turn_index": 1,
+            "iteration": 1,
+            "assistant_text": "a b c",
+            "response_tokens": 4,
+        },
+    ]
+
+    logs, spoken = rows_of("questions/tokens_per_turn.sql", {"turns": turns})
+
+    assert (logs["turns"], logs["mean_tokens"], logs["mean_words"]) == (1, None, 4.0)
+    assert (spoken["turns"], spoken["mean_tokens"], spoken["mean_words"]) == (2, 3.5, 2.0)
+
+
+def test_credit_by_turn_kind_puts_the_best_kind_first() -> None:
+    keys = [{"conversation_id": "a", "turn_index": index} for index in range(3)]
+    kinds = ["small_talk", "ask", "ask"]
+    turns = [{**key, "turn_kind": kind} for key, kind in zip(keys, kinds, strict=True)]
+    credits = [
+        {**key, "credit_outcome": 1.0, "credit_itpo": itpo, "credit_oracle_pi": oracle}
+        for key, itpo, oracle in zip(keys, (-0.2, 0.1, 0.3), (-0.1, 0.2, 0.2), strict=True)
+    ]
+
+    ask, talk = rows_of("questions/credit_by_turn_kind.sql", {"turns": turns, "credits": credits})
+
+    assert (ask["turn_kind"], ask["turns"], ask["itpo"], ask["oracle"]) == ("ask", 2, 0.2, 0.2)
+    assert (talk["turn_kind"], talk["turns"], talk["itpo"], talk["oracle"]) == ("small_talk", 1, -0.2, -0.1)
+    assert ask["norm_itpo"] is None
