@@ -5,9 +5,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from storage.errors import SqlError
-from storage.warehouse import lake_views_script, open_lake
-from tasks.config import ConfigError
+from storage.lake_views import lake_views_script
+from storage.warehouse import ask, open_lake
 from tasks.context import open_lake_store
 from tasks.options import Options
 
@@ -16,20 +15,15 @@ LIST_VIEWS = "select view_name, column_count from duckdb_views() where not inter
 
 
 def print_answer(options: Options, statement: str | None, *, rows: int) -> None:
-    """Run one statement on the experiment's views and print at most `rows` rows."""
+    """Run one statement on the experiment's views and print at most `rows` rows; raises SqlError."""
     config = options.load()
     connection = open_lake(open_lake_store(config), config.experiment)
-    try:
-        answer = connection.execute(statement or LIST_VIEWS)
-        names = [column[0] for column in answer.description or []]
-        found = answer.fetchmany(rows + 1)
-    except SqlError as error:
-        raise ConfigError(f"that SQL failed: {error}") from None
-    table = Table(*names)
-    for row in found[:rows]:
+    answer = ask(connection, statement or LIST_VIEWS, rows=rows)
+    table = Table(*answer.names)
+    for row in answer.rows:
         table.add_row(*(_cell(value) for value in row))
     OUT.print(table)
-    if len(found) > rows:
+    if answer.more:
         OUT.print(f"more than {rows} rows; ask for more with --rows")
 
 

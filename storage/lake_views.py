@@ -1,0 +1,183 @@
+"""The views through which a person reads a lake, as one SQL script: committed files, listed one by one."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from storage import registry
+from storage.commits import read, table_paths
+from storage.manifests import Commit, CommitKey, commit_object
+from storage.objects import ObjectStore
+from storage.paths import repository_root
+from storage.schemas import SCHEMAS
+
+_COMMIT = re.compile(r"(?P<experiment>[^/]+)/(?P<kind>[^/]+)/iteration=(?P<iteration>\d{4})/commit\.json")
+_LINEAGE = (("experiment", pa.string()), ("iteration", pa.int32()))
+_EVENT = re.compile(r"(?P<experiment>[^/]+)/registry/\d{6}\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """One base view: the rows of a table in all commits of some kinds."""
+
+    name: str
+    kinds: tuple[str, ...]
+    table: str
+
+
+VIEWS = (
+    _View("conversations", ("rollouts",), "conversations"),
+    _View("turns", ("rollouts",), "turns"),
+    _View("quarantine", ("rollouts",), "quarantine"),
+    _View("curated", ("curated",), "curated"),
+    _View("turn_scores", ("reward",), "turn_scores"),
+    _View("credits", ("credit",), "credits"),
+    _View("evaluations", ("evaluation",), "conversations"),
+    _View("evaluation_conversations", ("evaluation",), "conversations"),
+    _View("evaluation_turns", ("evaluation",), "turns"),
+    _View("metrics", ("reward", "policy", "evaluation"), "metrics"),
+)
+_POLICIES = (
+    ("experiment", "varchar"),
+    ("seq", "integer"),
+    ("action", "varchar"),
+    ("version", "varchar"),
+    ("iteration", "integer"),
+    ("parent", "varchar"),
+    ("commit_key", "varchar"),
+    ("commit_digest", "varchar"),
+    ("reason", "varchar"),
+    ("evidence", "varchar"),
+    ("event_id", "varchar"),
+    ("is_current", "boolean"),
+)
+
+
+def lake_views_script(store: ObjectStore, experiment: str | None) -> str:
+    """SQL that creates every view of one experiment, or of all (None); for `duckdb -init` as well.
+
+    Rows carry `experiment` and `iteration`, their own or else those of their commit, and `commit_iteration`.
+    """
+    commits = list(_commits(store, experiment))
+    views = [f"create or replace view {view.name} as\n{_select(store, view, commits)};\n" for view in VIEWS]
+    policies = f"create or replace view policies as\n{_select_policies(store, experiment)};\n"
+    on_top = (repository_root() / "sql" / "views.sql").read_text(encoding="utf-8")
+    return "\n".join(
+        [
+            "-- Views over the committed rows of a lake, as they were when this was written.",
+            *views,
+            policies,
+            on_top,
+        ]
+    )
+
+
+def read_files(paths: Sequence[Path]) -> str:
+    """A select over exactly these files, whatever characters are in their paths."""
+    names = ", ".join(_literal(_without_patterns(str(path.absolute()))) for path in paths)
+    # Folders are named iteration=0003, but the files hold their own columns: the path adds none.
+    return f"select * from read_parquet([{names}], hive_partitioning = false, union_by_name = true)"
+
+
+def empty_select(schema: pa.Schema) -> str:
+    """A select without rows that has the names and types of the schema."""
+    columns = ", ".join(f'cast(null as {_sql_type(field.type)}) as "{field.name}"' for field in schema)
+    return f"select {columns} where false"
+
+
+def _commits(store: ObjectStore, experiment: str | None) -> Iterator[Commit]:
+    kinds = {kind for view in VIEWS for kind in view.kinds}
+    for found in map(_COMMIT.fullmatch, store.list("" if experiment is None else f"{experiment}/")):
+        if found is not None and found["kind"] in kinds:
+            key = CommitKey(found["experiment"], found["kind"], int(found["iteration"]))
+            if commit_object(key) == found[0]:
+                yield read(store, key)
+
+
+def _select(store: ObjectStore, view: _View, commits: Sequence[Commit]) -> str:
+    schema = SCHEMAS[view.table]
+    missing = [pa.field(name, kind) for name, kind in _LINEAGE if name not in schema.names]
+    whole = pa.schema([*missing, *schema, pa.field("commit_iteration", pa.int32())])
+    parts = [empty_select(whole)]
+    for commit in commits:
+        paths = table_paths(store, commit, view.table) if commit.key.kind in view.kinds else []
+        if paths:
+            added = _lineage_of(commit, [field.name for field in missing])
+            parts.append(f"select {added} from ({read_files(paths)})")
+    return "\nunion all by name ".join(parts)
+
+
+def _lineage_of(commit: Commit, missing: Sequence[str]) -> str:
+    values = {"experiment": _literal(commit.key.experiment), "iteration": str(commit.key.iteration)}
+    added = [f"{values[name]} as {name}" for name in missing]
+    return ", ".join([*added, "*", f"{commit.key.iteration} as commit_iteration"])
+
+
+def _select_policies(store: ObjectStore, experiment: str | None) -> str:
+    rows = [row for name in _experiments(store, experiment) for row in _policy_rows(store, name)]
+    empty = ", ".join(f"cast(null as {kind}) as {column}" for column, kind in _POLICIES)
+    if not rows:
+        return f"select {empty} where false"
+    columns = ", ".join(column for column, _ in _POLICIES)
+    values = ",\n".join(rows)
+    return f"select {empty} where false\nunion all by name from (values\n{values}\n) as events({columns})"
+
+
+def _policy_rows(store: ObjectStore, experiment: str) -> list[str]:
+    found = registry.events(store, experiment)
+    current = registry.find_current(store, experiment)
+    policies = {event.policy.name: event.policy for event in found if event.policy is not None}
+    return [
+        _policy_row(event, policies[event.version], is_current=policies[event.version] == current)
+        for event in found
+    ]
+
+
+def _experiments(store: ObjectStore, experiment: str | None) -> list[str]:
+    if experiment is not None:
+        return [experiment]
+    return sorted(
+        {found["experiment"] for found in map(_EVENT.fullmatch, store.list("")) if found is not None}
+    )
+
+
+def _policy_row(event: registry.Decision, policy: registry.PolicyVersion, *, is_current: bool) -> str:
+    evidence = json.dumps(dict(event.evidence), sort_keys=True)
+    about_version = (policy.iteration, policy.parent, policy.commit_key, policy.commit_digest)
+    about_event = (event.reason, evidence, event.event_id, is_current)
+    values = (policy.experiment, event.seq, event.action, event.version, *about_version, *about_event)
+    return "(" + ", ".join(map(_literal, values)) + ")"
+
+
+def _literal(value: str | int | bool | None) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return str(value).lower()
+
+
+def _without_patterns(path: str) -> str:
+    """The path with the characters of file patterns quoted: DuckDB expands patterns in lists, too."""
+    return re.sub(r"([*?\[])", r"[\1]", path)
+
+
+def _sql_type(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):
+        return f"{_sql_type(kind.value_type)}[]"
+    return _SQL_TYPES[kind]
+
+
+_SQL_TYPES = {
+    pa.string(): "varchar",
+    pa.bool_(): "boolean",
+    pa.int16(): "smallint",
+    pa.int32(): "integer",
+    pa.int64(): "bigint",
+    pa.float32(): "float",
+    pa.float64(): "double",
+}

@@ -1,0 +1,184 @@
+"""DuckDB over named inputs: one file of /sql at a time for the stages, views over committed rows for people.
+
+Every connection is in memory and sees only the relations that it is given: tables at hand, or explicit lists
+of files, never a pattern, so that what a killed task left behind cannot be read. Nothing is downloaded:
+extensions are neither installed nor loaded on demand.
+"""
+
+import re
+import tempfile
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from storage.digests import file_sha256
+from storage.errors import CheckFailed, SqlError
+from storage.lake_views import empty_select, lake_views_script, read_files
+from storage.objects import ObjectStore
+from storage.paths import repository_root
+from storage.schemas import SCHEMAS
+
+Relation = pa.Table | Sequence[Path]
+Parameter = float | int | str | bool
+SHOWN_OFFENDERS = 3
+# A relation that is an evaluation's has the columns of the dataset behind the prefix.
+_EVALUATION = "evaluation_"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a statement returned: the names of its columns, its first rows, and whether there are more."""
+
+    names: tuple[str, ...]
+    rows: tuple[tuple[object, ...], ...]
+    more: bool
+
+
+def run_sql(
+    name_or_path: str,
+    *,
+    relations: Mapping[str, Relation],
+    parameters: Mapping[str, Parameter],
+    threads: int | None = None,
+    memory_limit: str | None = None,
+) -> pa.Table:
+    """The table that one file of /sql selects from the relations.
+
+    The result is the same for any number of threads as far as the file orders its aggregates, windows and
+    rows. Raises SqlError, always naming the file, when it is unknown, holds more than one statement, lacks a
+    parameter or is given one too many, and for whatever DuckDB refuses.
+    """
+    path = sql_path(name_or_path)
+    statement = _single_statement(path)
+    _check_parameters(path, wanted=statement.named_parameters, given=set(parameters))
+    with connect(threads=threads, memory_limit=memory_limit) as connection:
+        try:
+            _add_relations(connection, relations)
+            return connection.sql(statement.query, params=dict(parameters)).to_arrow_table()
+        except duckdb.Error as problem:
+            raise SqlError(f"{path} failed on relations {sorted(relations)}: {problem}") from problem
+
+
+def run_checks(relations: Mapping[str, Relation]) -> dict[str, pa.Table]:
+    """Run every file of sql/checks whose relations are all given; the (empty) result of each, by name.
+
+    Raises CheckFailed naming the check and its first offending rows.
+    """
+    results: dict[str, pa.Table] = {}
+    for path in sorted((repository_root() / "sql" / "checks").glob("*.sql")):
+        if relations_read(path) <= relations.keys():
+            results[path.stem] = _passed(path, run_sql(str(path), relations=relations, parameters={}))
+    return results
+
+
+def sql_digests(names: Sequence[str]) -> Mapping[str, str]:
+    """SHA-256 of each named file of /sql, by name: inputs of the commit that it makes."""
+    return {name: file_sha256(sql_path(name)) for name in names}
+
+
+def sql_path(name_or_path: str) -> Path:
+    """The file of /sql with this name (`curated`, `report/lengths.sql`), or any path; raises SqlError."""
+    folder = repository_root() / "sql"
+    for path in (folder / name_or_path, folder / f"{name_or_path}.sql", Path(name_or_path)):
+        if path.is_file():
+            return path
+    raise SqlError(
+        f"there is no SQL file {name_or_path!r}: neither a path nor the name of a file in {folder}"
+    )
+
+
+def relations_read(path: Path) -> set[str]:
+    """The relations that the `-- Reads:` line of a file's header names (remarks in parentheses left out)."""
+    stated = re.search(r"^-- Reads:(.*(?:\n--  .*)*)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    if stated is None:
+        raise SqlError(f"{path} has no `-- Reads:` line in its header: name the relations it selects from")
+    return set(re.findall(r"\w+", re.sub(r"\([^)]*\)", "", stated[1])))
+
+
+def connect(*, threads: int | None = None, memory_limit: str | None = None) -> duckdb.DuckDBPyConnection:
+    """An in-memory database without downloads that spills, if it must, into a folder of its own."""
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "python_enable_replacements": False,  # a name that is no relation is an error, not a Python variable
+        # Two processes that spill into one folder would use the same file names.
+        "temp_directory": str(Path(tempfile.gettempdir()) / f"itpo-duckdb-{uuid.uuid4().hex}"),
+    }
+    if threads is not None:
+        config["threads"] = threads
+    if memory_limit is not None:
+        config["memory_limit"] = memory_limit
+    return duckdb.connect(":memory:", config=config)
+
+
+def open_lake(store: ObjectStore, experiment: str | None) -> duckdb.DuckDBPyConnection:
+    """For people: a database of views over exactly the committed rows of one experiment, or of all (None).
+
+    Base views: conversations, turns, quarantine, curated, turn_scores, credits, evaluations,
+    evaluation_conversations, evaluation_turns, metrics, policies; then those of sql/views.sql on top.
+    """
+    connection = connect()
+    connection.execute(lake_views_script(store, experiment))
+    return connection
+
+
+def ask(connection: duckdb.DuckDBPyConnection, statement: str, *, rows: int) -> Answer:
+    """Run one statement of a person and keep at most `rows` rows; raises SqlError with the explanation."""
+    try:
+        cursor = connection.execute(statement)
+        names = tuple(column[0] for column in cursor.description or [])
+        found = cursor.fetchmany(rows + 1) if names else []
+    except duckdb.Error as problem:
+        raise SqlError(f"this SQL failed: {problem}") from problem
+    return Answer(names, tuple(found[:rows]), more=len(found) > rows)
+
+
+def _single_statement(path: Path) -> duckdb.Statement:
+    try:
+        statements = duckdb.extract_statements(path.read_text(encoding="utf-8"))
+    except duckdb.Error as problem:
+        raise SqlError(f"{path} does not parse: {problem}") from problem
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise SqlError(f"{path} must hold exactly one select, it holds {len(statements)} statements")
+    return statements[0]
+
+
+def _check_parameters(path: Path, *, wanted: set[str], given: set[str]) -> None:
+    if wanted != given:
+        raise SqlError(
+            f"{path} takes the parameters {sorted(wanted)}; missing {sorted(wanted - given)}, "
+            f"not known to it {sorted(given - wanted)}"
+        )
+
+
+def _add_relations(connection: duckdb.DuckDBPyConnection, relations: Mapping[str, Relation]) -> None:
+    for name, relation in relations.items():
+        if isinstance(relation, pa.Table):
+            connection.register(name, relation)
+        else:
+            connection.execute(f'create view "{name}" as {_select_files(name, relation)}')
+
+
+def _select_files(name: str, paths: Sequence[Path]) -> str:
+    dataset = name.removeprefix(_EVALUATION)
+    if dataset in SCHEMAS:
+        # The empty rows first: no file at all, or columns added since a file was written, still have types.
+        empty = empty_select(SCHEMAS[dataset])
+        return f"{empty} union all by name {read_files(paths)}" if paths else empty
+    if not paths:
+        raise SqlError(f"relation {name!r} has no files and is no dataset with known columns")
+    return read_files(paths)
+
+
+def _passed(path: Path, offenders: pa.Table) -> pa.Table:
+    if offenders.num_rows:
+        shown = offenders.slice(0, SHOWN_OFFENDERS).to_pylist()
+        raise CheckFailed(
+            f"check {path.stem} found {offenders.num_rows} offending rows, first {shown}; "
+            f"{path} says what each row means"
+        )
+    return offenders
