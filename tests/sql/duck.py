@@ -1,6 +1,7 @@
 """Runs one file of `sql/` over small tables of rows, on a DuckDB of its own."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -45,9 +46,15 @@ def table(relation: str, rows: Iterable[Row]) -> pa.Table:
     return pa.Table.from_pylist([{**dull, **row} for row in rows], schema=schema)
 
 
+@cache
+def one_thread() -> duckdb.DuckDBPyConnection:
+    """One database for all tests of a process: opening one takes longer than most queries here."""
+    return duckdb.connect(config={"threads": 1})
+
+
 def connect(relations: Mapping[str, pa.Table], *, threads: int = 1) -> duckdb.DuckDBPyConnection:
-    """A new in-memory database in which each table can be read under its name."""
-    connection = duckdb.connect(config={"threads": threads})
+    """A connection in which each table can be read under its name, and no table of another connection."""
+    connection = one_thread().cursor() if threads == 1 else duckdb.connect(config={"threads": threads})
     for name, rows in relations.items():
         connection.register(name, rows)
     return connection
