@@ -53,8 +53,8 @@ _STAGE_OF_KIND = MappingProxyType(
 def publish_shard(
     store: ObjectStore,
     key: CommitKey,
-    shard: int,
     *,
+    shard: int,
     tables: Mapping[str, pa.Table],
     inputs: Mapping[str, str],
     attempt: str,
@@ -64,7 +64,7 @@ def publish_shard(
     Raises InvalidTable for rows that break a rule, and ConflictingCommit when the shard was claimed from
     other inputs.
     """
-    winner = read_shard(store, key, shard)
+    winner = read_shard(store, key, shard=shard)
     if winner is None:
         files = tuple(_put_table(store, key, shard, name=name, table=tables[name]) for name in sorted(tables))
         mine = ShardManifest(key, shard, dict(inputs), attempt, files)
@@ -75,7 +75,7 @@ def publish_shard(
     return winner
 
 
-def read_shard(store: ObjectStore, key: CommitKey, shard: int) -> ShardManifest | None:
+def read_shard(store: ObjectStore, key: CommitKey, *, shard: int) -> ShardManifest | None:
     """The manifest of a shard, or None when nobody has published it."""
     place = shard_key(key, shard)
     try:
@@ -93,7 +93,7 @@ def check_shard(manifest: ShardManifest, *, inputs: Mapping[str, str]) -> None:
 
 def all_shards(store: ObjectStore, key: CommitKey, *, shards: int) -> list[ShardManifest]:
     """The manifests of shards 0 to `shards` - 1; MissingShard names those that nobody has published."""
-    found = [read_shard(store, key, shard) for shard in range(shards)]
+    found = [read_shard(store, key, shard=shard) for shard in range(shards)]
     present = [manifest for manifest in found if manifest is not None]
     if len(present) < shards:
         absent = [shard for shard, manifest in enumerate(found) if manifest is None]
@@ -147,7 +147,9 @@ def commit(
     if earlier is not None:
         check_inputs(earlier, parents=parents, inputs=inputs)
         return earlier
-    publish_shard(store, key, 0, tables=tables, inputs={**inputs, **_prefixed(parents)}, attempt=attempt)
+    publish_shard(
+        store, key, shard=0, tables=tables, inputs={**inputs, **_prefixed(parents)}, attempt=attempt
+    )
     return seal(store, key, shards=1, parents=parents, inputs=inputs, artifacts=artifacts)
 
 
@@ -185,7 +187,7 @@ def check_inputs(commit: Commit, *, parents: Mapping[str, str], inputs: Mapping[
     )
 
 
-def read_table(store: ObjectStore, commit: Commit, table: str) -> pa.Table:
+def read_table(store: ObjectStore, commit: Commit, *, table: str) -> pa.Table:
     """All rows of one table of the commit, in stored order, every file checked against its hash.
 
     A table that the commit does not hold comes back empty. Raises CorruptObject and FutureSchema.
@@ -197,7 +199,7 @@ def read_table(store: ObjectStore, commit: Commit, table: str) -> pa.Table:
     return pa.concat_tables([schema_of(table).empty_table(), *parts])
 
 
-def table_paths(store: ObjectStore, commit: Commit, table: str) -> list[Path]:
+def table_paths(store: ObjectStore, commit: Commit, *, table: str) -> list[Path]:
     """Local files of one table of the commit, in stored order."""
     return materialise(store, [entry.key for entry in _entries(commit, table)])
 

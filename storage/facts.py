@@ -9,7 +9,7 @@ from storage.objects import ObjectStore
 Fact = float | int | str
 
 
-def record_facts(store: ObjectStore, key: CommitKey, attempt: str, facts: Mapping[str, Fact]) -> None:
+def record_facts(store: ObjectStore, key: CommitKey, *, attempt: str, facts: Mapping[str, Fact]) -> None:
     """Keep what one attempt has to say; its first record stays when it is written again."""
     body = {"format": MANIFEST_FORMAT, "key": key.text, "attempt": attempt, "facts": dict(facts)}
     store.create(f"{key.prefix}/_facts/{file_sha256(attempt.encode())[:32]}.json", canonical_json(body))

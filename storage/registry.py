@@ -161,7 +161,7 @@ def next_iteration(store: ObjectStore, experiment: str) -> int:
     return max(settled, default=-1) + 1
 
 
-def claim_run(store: ObjectStore, experiment: str, run_id: str) -> int:
+def claim_run(store: ObjectStore, experiment: str, *, run_id: str) -> int:
     """The iteration that this run does: the next one, and for ever the same for the same run id."""
     place = f"{experiment}/runs/{file_sha256(run_id.encode())}.json"
     body = {"format": MANIFEST_FORMAT, "run_id": run_id, "iteration": next_iteration(store, experiment)}

@@ -30,7 +30,7 @@ ALLOWED_SUFFIXES = frozenset(
 )
 
 
-def put_folder(store: ObjectStore, prefix_key: CommitKey, folder: Path) -> dict[str, FileEntry]:
+def put_folder(store: ObjectStore, prefix_key: CommitKey, *, folder: Path) -> dict[str, FileEntry]:
     """Store every file of the folder, by its path in it; hidden files and folders are left out.
 
     Raises RefusedFile for a kind of file that the lake does not take, before anything is stored.
@@ -38,10 +38,12 @@ def put_folder(store: ObjectStore, prefix_key: CommitKey, folder: Path) -> dict[
     names = sorted(_names(folder))
     for name in names:
         check_artifact_name(name)
-    return {name: put_bytes(store, prefix_key, name, (folder / name).read_bytes()) for name in names}
+    return {
+        name: put_bytes(store, prefix_key, name=name, data=(folder / name).read_bytes()) for name in names
+    }
 
 
-def put_bytes(store: ObjectStore, key: CommitKey, name: str, data: bytes) -> FileEntry:
+def put_bytes(store: ObjectStore, key: CommitKey, *, name: str, data: bytes) -> FileEntry:
     """Store one artifact of a commit under a place made of its content; raises RefusedFile."""
     check_artifact_name(name)
     sha256 = file_sha256(data)
@@ -61,7 +63,7 @@ def check_artifact_name(name: str) -> None:
         )
 
 
-def get_folder(store: ObjectStore, artifacts: Mapping[str, FileEntry], destination: Path) -> Path:
+def get_folder(store: ObjectStore, artifacts: Mapping[str, FileEntry], *, destination: Path) -> Path:
     """The artifacts as a local folder, each verified by its hash; a complete folder is used again.
 
     Files are copies, so that whatever is done to the folder cannot reach the lake. The folder appears in one

@@ -27,14 +27,14 @@ def run_shard(
     """Roll out one shard and publish it; a shard that is there already is left alone."""
     policy = registry.current(context.store, context.experiment)
     inputs = shard_inputs(context, policy)
-    manifest = commits.read_shard(context.store, context.key("rollouts"), shard)
+    manifest = commits.read_shard(context.store, context.key("rollouts"), shard=shard)
     resumed = manifest is not None and manifest.inputs == inputs
     if manifest is None:
         conversations, lineage = roll_out(context, policy, shard, on_progress=on_progress)
         manifest = commits.publish_shard(
             context.store,
             context.key("rollouts"),
-            shard,
+            shard=shard,
             tables=rollout_tables(conversations, lineage),
             inputs=inputs,
             attempt=context.attempt,

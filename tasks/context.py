@@ -70,7 +70,9 @@ class Context:
     def artifact_folder(self, commit: Commit) -> Path:
         """A commit's artifacts as a local folder, verified; named by digest, so it is fetched once."""
         base = Path(os.environ.get("ITPO_WORK", repository_root() / ".work"))
-        return weights.get_folder(self.store, commit.artifacts, base / "weights" / commit.digest[:32])
+        return weights.get_folder(
+            self.store, commit.artifacts, destination=base / "weights" / commit.digest[:32]
+        )
 
 
 def open_lake_store(config: Config) -> ObjectStore:

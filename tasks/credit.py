@@ -71,9 +71,9 @@ def credit_table(context: Context, sources: dict[str, Commit], algorithm: Algori
     """Run the credit SQL over the committed files, then its checks."""
     settings = context.config.credit
     relations = {
-        "turns": commits.table_paths(context.store, sources["rollouts"], "turns"),
-        "curated": commits.table_paths(context.store, sources["curated"], "curated"),
-        "turn_scores": commits.table_paths(context.store, sources["reward"], "turn_scores"),
+        "turns": commits.table_paths(context.store, sources["rollouts"], table="turns"),
+        "curated": commits.table_paths(context.store, sources["curated"], table="curated"),
+        "turn_scores": commits.table_paths(context.store, sources["reward"], table="turn_scores"),
         "turn_inputs": turn_inputs(context, sources["rollouts"]),
     }
     turn_credits = run_sql(
@@ -101,7 +101,7 @@ def turn_inputs(context: Context, rollouts: Commit) -> Table:
     """The placebo draws and the oracle's advantages, one row per turn of the iteration."""
     rows = run_sql(
         "turn_truths.sql",
-        relations={"turns": commits.table_paths(context.store, rollouts, "turns")},
+        relations={"turns": commits.table_paths(context.store, rollouts, table="turns")},
         parameters={},
     ).to_pylist()
     advantages = oracle_advantages(build.domain(context.config).oracle, rows)

@@ -35,7 +35,9 @@ def run(context: Context) -> StageResult:
 
 def curated_table(context: Context, rollouts: Commit) -> Table:
     """Run the curation SQL over the committed files, then its checks."""
-    paths = {name: commits.table_paths(context.store, rollouts, name) for name in ("conversations", "turns")}
+    paths = {
+        name: commits.table_paths(context.store, rollouts, table=name) for name in ("conversations", "turns")
+    }
     curated = run_sql(
         "curated.sql",
         relations=paths,
@@ -46,9 +48,9 @@ def curated_table(context: Context, rollouts: Commit) -> Table:
 
 
 def parameters(config: Config, rollouts: Commit, *, logged: bool) -> dict[str, str | int | float | bool]:
-    """The named parameters of the SQL. Logged conversations stand alone, so no group is asked of them."""
+    """The named parameters of the SQL. Logs may have several speakers and no groups."""
     return {
-        "policy_version": rollouts.inputs["policy_version"],
+        "policy_version": rollouts.inputs.get("policy_version", ""),
         "token_cost": config.curate.token_cost,
         "heldout_permille": config.curate.heldout_permille,
         "split_salt": f"{config.experiment}:{config.seed}",

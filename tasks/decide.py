@@ -74,7 +74,7 @@ def paired_gain(context: Context, evaluation: Commit, *, better: str, worse: str
     """Mean success difference of two roles on unseen scenarios, with its bootstrap interval."""
     rows = run_sql(
         "paired_outcomes.sql",
-        relations={"conversations": commits.table_paths(context.store, evaluation, "conversations")},
+        relations={"conversations": commits.table_paths(context.store, evaluation, table="conversations")},
         parameters={
             "better": evaluation.inputs[better],
             "worse": evaluation.inputs[worse],
@@ -143,7 +143,7 @@ def gain_columns(name: str, gain: Gain) -> Evidence:
 def _by_version(context: Context, evaluation: Commit) -> Mapping[str, Mapping[str, float]]:
     rows = run_sql(
         "success_by_version.sql",
-        relations={"conversations": commits.table_paths(context.store, evaluation, "conversations")},
+        relations={"conversations": commits.table_paths(context.store, evaluation, table="conversations")},
         parameters={"split": "unseen"},
     )
     return {row["policy_version"]: row for row in rows.to_pylist()}

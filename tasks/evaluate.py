@@ -112,7 +112,7 @@ def success_by_role(
     context: Context, commit: commits.Commit, arms: Mapping[str, PolicyVersion]
 ) -> dict[str, float]:
     """Success of every role over unseen scenarios, for the log line."""
-    paths = {"conversations": commits.table_paths(context.store, commit, "conversations")}
+    paths = {"conversations": commits.table_paths(context.store, commit, table="conversations")}
     rows = run_sql("success_by_version.sql", relations=paths, parameters={"split": "unseen"}).to_pylist()
     success = {row["policy_version"]: row["success"] for row in rows}
     return {role: success[version.name] for role, version in arms.items()}

@@ -50,7 +50,7 @@ def run(context: Context, *, on_progress: Progress | None = None) -> StageResult
         },
         parents=parents,
         inputs=inputs,
-        artifacts=weights.put_folder(context.store, context.key("reward"), fitted.folder),
+        artifacts=weights.put_folder(context.store, context.key("reward"), folder=fitted.folder),
         attempt=context.attempt,
     )
     return finished("fit_reward", commit, resumed=False, figures=fitted.figures)

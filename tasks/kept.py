@@ -31,9 +31,9 @@ def kept_conversations(context: Context, iteration: int, chat: ChatFormat) -> li
     """The iteration's kept conversations, in the order of their ids."""
     rollouts, curated = context.read("rollouts", iteration), context.read("curated", iteration)
     relations = {
-        name: commits.table_paths(context.store, rollouts, name) for name in ("conversations", "turns")
+        name: commits.table_paths(context.store, rollouts, table=name) for name in ("conversations", "turns")
     }
-    relations["curated"] = commits.table_paths(context.store, curated, "curated")
+    relations["curated"] = commits.table_paths(context.store, curated, table="curated")
     rows = run_sql("kept_turns.sql", relations=relations, parameters={}).to_pylist()
     return [
         _conversation(list(turns), chat) for _, turns in groupby(rows, key=lambda row: row["conversation_id"])

@@ -29,7 +29,7 @@ def metrics_table(
 
 def figures_of(store: ObjectStore, commit: Commit) -> dict[str, float]:
     """The summary figures of a commit by `stage/name`."""
-    rows = commits.read_table(store, commit, "metrics").to_pylist()
+    rows = commits.read_table(store, commit, table="metrics").to_pylist()
     return {f"{row['stage']}/{row['name']}": row["value"] for row in rows if row["step"] == SUMMARY_STEP}
 
 

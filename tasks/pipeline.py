@@ -20,7 +20,7 @@ Progress = Callable[[int, int], None]
 def plan(config_path: str, overrides: Overrides, *, run_id: str) -> dict[str, Any]:
     """Which iteration this run does. It is claimed in the lake, so a repeated run gets the same."""
     context = Context(configuration.load(config_path, overrides=overrides), 0)
-    iteration = registry.claim_run(context.store, context.experiment, run_id)
+    iteration = registry.claim_run(context.store, context.experiment, run_id=run_id)
     offline = iteration == 0
     shards = [] if offline else list(range(context.config.collect.shards))
     return {"experiment": context.experiment, "iteration": iteration, "offline": offline, "shards": shards}
@@ -54,6 +54,12 @@ def next_run(
     if iterations_left <= 0 or registry.find_current(context.store, context.experiment) is None:
         return None
     return {"run_id": f"{context.experiment}-{iteration + 1:04d}", "iterations": iterations_left}
+
+
+def upcoming_run(config_path: str, overrides: Overrides) -> str:
+    """The run id of the first iteration that has no decision: what a clock starts next."""
+    context = Context(configuration.load(config_path, overrides=overrides), 0)
+    return f"{context.experiment}-{registry.next_iteration(context.store, context.experiment):04d}"
 
 
 def stages_of(iteration: int) -> tuple[str, ...]:
@@ -165,4 +171,4 @@ def _record(
         "code_revision": code_revision(),
     }
     name = f"{context.attempt}-{result.stage}" + ("" if shard is None else f"-{shard:03d}")
-    record_facts(context.store, context.key(KINDS[result.stage]), name, facts)
+    record_facts(context.store, context.key(KINDS[result.stage]), attempt=name, facts=facts)

@@ -33,7 +33,7 @@ def run(context: Context) -> StageResult:
     if existing is None:
         pages = render_pages(context)
         artifacts = {
-            name: weights.put_bytes(context.store, context.key("report"), name, text.encode())
+            name: weights.put_bytes(context.store, context.key("report"), name=name, data=text.encode())
             for name, text in pages.items()
         }
         commit = commits.commit(
@@ -198,7 +198,7 @@ def copy_for_people(context: Context, commit: commits.Commit) -> Path:
         row
         for kind in ("policy", "reward")
         if (found := context.find(kind)) is not None
-        for row in commits.read_table(context.store, found, "metrics").to_pylist()
+        for row in commits.read_table(context.store, found, table="metrics").to_pylist()
     ]
     name = f"iteration-{context.iteration:04d}"
     metrics.write_jsonl(rows, folder / "metrics" / f"{name}.jsonl")

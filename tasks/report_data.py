@@ -106,7 +106,7 @@ def _figures(context: Context, kind: str, iteration: int) -> Mapping[str, float]
 
 
 def _paths(context: Context, commit: Commit, *tables: str) -> dict[str, Sequence[object] | Table]:
-    return {name: commits.table_paths(context.store, commit, name) for name in tables}
+    return {name: commits.table_paths(context.store, commit, table=name) for name in tables}
 
 
 def _rows(name: str, relations: Mapping[str, object], **parameters: str | int) -> Rows:

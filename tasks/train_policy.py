@@ -66,7 +66,7 @@ def train(
         tables={"metrics": metrics_table("train_policy", summary=result.summary, steps=result.steps)},
         parents=parents,
         inputs=inputs,
-        artifacts=weights.put_folder(context.store, context.key("policy"), out_folder),
+        artifacts=weights.put_folder(context.store, context.key("policy"), folder=out_folder),
         attempt=context.attempt,
     )
     shutil.rmtree(out_folder)
@@ -78,8 +78,8 @@ def training_batch(context: Context, credit: Commit) -> TrainingBatch:
     rows = run_sql(
         "training_turns.sql",
         relations={
-            "turns": commits.table_paths(context.store, context.read("rollouts"), "turns"),
-            "credits": commits.table_paths(context.store, credit, "credits"),
+            "turns": commits.table_paths(context.store, context.read("rollouts"), table="turns"),
+            "credits": commits.table_paths(context.store, credit, table="credits"),
         },
         parameters={},
     ).to_pylist()

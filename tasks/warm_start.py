@@ -53,7 +53,7 @@ def run(context: Context, *, on_progress: Progress | None = None) -> StageResult
         tables={"metrics": metrics_table("warm_start", summary=figures, steps=steps)},
         parents=parents,
         inputs=inputs,
-        artifacts=weights.put_folder(context.store, context.key("policy"), folder),
+        artifacts=weights.put_folder(context.store, context.key("policy"), folder=folder),
         attempt=context.attempt,
     )
     register(context, commit, parent=None)
