@@ -9,9 +9,23 @@ from storage.paths import repository_root
 from tests.quality import style
 from tests.quality.sources import LAYERS, Source, read_sources
 
-WITH_BENCHMARKS = (*LAYERS, "benchmarks")
-EVERYTHING = (*WITH_BENCHMARKS, "tests")
+EVERYTHING = (*LAYERS, "benchmarks", "tests")
 Check = Callable[[list[Source]], list[str]]
+
+
+@pytest.fixture(scope="module")
+def product() -> list[Source]:
+    return read_sources(repository_root())
+
+
+@pytest.fixture(scope="module")
+def benchmarks() -> list[Source]:
+    return read_sources(repository_root(), ("benchmarks",))
+
+
+@pytest.fixture(scope="module")
+def tests() -> list[Source]:
+    return read_sources(repository_root(), ("tests",))
 
 
 def of_text(root: Path, text: str, *, place: str = "tasks/a.py") -> list[Source]:
@@ -29,20 +43,24 @@ def lines(count: int) -> str:
 
 
 @pytest.mark.parametrize("check", [style.size_faults, style.nesting_faults, style.word_faults])
-def test_limits_hold_everywhere(check: Check) -> None:
-    assert check(read_sources(repository_root(), EVERYTHING)) == []
+def test_limits_hold_everywhere(
+    check: Check, product: list[Source], benchmarks: list[Source], tests: list[Source]
+) -> None:
+    assert check(product + benchmarks + tests) == []
 
 
 @pytest.mark.parametrize(
     "check", [style.annotation_faults, style.positional_faults, style.unexplained_excepts]
 )
-def test_limits_hold_in_the_product_and_its_benchmarks(check: Check) -> None:
-    assert check(read_sources(repository_root(), WITH_BENCHMARKS)) == []
+def test_limits_hold_in_the_product_and_its_benchmarks(
+    check: Check, product: list[Source], benchmarks: list[Source]
+) -> None:
+    assert check(product + benchmarks) == []
 
 
 @pytest.mark.parametrize("check", [style.docstring_faults, style.median_faults, style.habit_faults])
-def test_budgets_hold_over_the_product(check: Check) -> None:
-    assert check(read_sources(repository_root())) == []
+def test_budgets_hold_over_the_product(check: Check, product: list[Source]) -> None:
+    assert check(product) == []
 
 
 def test_no_function_is_too_complex() -> None:
@@ -51,10 +69,8 @@ def test_no_function_is_too_complex() -> None:
     assert style.complexity_faults(repository_root(), folders) == []
 
 
-def test_every_test_module_says_what_it_is_about() -> None:
-    modules = read_sources(repository_root(), ("tests",))
-
-    assert [source.place for source in modules if not source.text.startswith('"""')] == []
+def test_every_test_module_says_what_it_is_about(tests: list[Source]) -> None:
+    assert [source.place for source in tests if not source.text.startswith('"""')] == []
 
 
 def test_sixty_lines_pass_and_sixty_one_do_not(tmp_path: Path) -> None:

@@ -193,17 +193,17 @@ def _over_budget(name: str, places: list[str], thousands: float) -> list[str]:
 
 
 def unexplained_excepts(sources: list[Source]) -> list[str]:
-    """Broad excepts without a comment on their line or the next that says why."""
+    """Broad excepts without a comment on their line, above or below that says why."""
     return [
         place
         for source in sources
         for place in _places([source], _is_broad_except)
-        if not any("#" in line for line in _two_lines(source, int(place.rsplit(":", 1)[1])))
+        if not any("#" in line for line in _lines_around(source, int(place.rsplit(":", 1)[1])))
     ]
 
 
-def _two_lines(source: Source, line: int) -> list[str]:
-    return source.text.splitlines()[line - 1 : line + 1]
+def _lines_around(source: Source, line: int) -> list[str]:
+    return source.text.splitlines()[max(line - 2, 0) : line + 1]
 
 
 def _places(sources: list[Source], is_one: Callable[[ast.AST], bool]) -> list[str]:
