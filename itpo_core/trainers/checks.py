@@ -6,7 +6,7 @@ from itpo_core.trainers.base import TrainingBatch
 
 
 def check_batch(batch: TrainingBatch, parent_version: str) -> None:
-    """Raises ValueError for other speakers, shapes that differ, silent rows and values that are no numbers."""
+    """Raises ValueError for other speakers, shapes that differ, silent rows and what is no number."""
     if batch.policy_versions != {parent_version}:
         raise ValueError(
             f"the batch was spoken by {sorted(batch.policy_versions)}, the parent is {parent_version!r}:"
