@@ -8,7 +8,7 @@
 --         no_turns      the policy said nothing
 --         empty_turn    a turn without policy tokens in a conversation that has token ids
 --         nonfinite     NaN or infinity in the outcome or in a log-probability
---         mixed_policy  spoken, wholly or in part, by a version other than $policy_version
+--         mixed_policy  spoken, wholly or in part, by a version other than $policy_version (logs: '', any speaker)
 --         context_full  cut by the context window, so its outcome is not the policy's
 --         duplicate     exact replay of a transcript of its group (only if $drop_duplicates)
 --         small_group   fewer than $min_group members left after all of the above (only if $require_groups)
@@ -22,7 +22,7 @@ with turn_facts as (
         max(response_tokens) as most_tokens,
         -- A sum is finite exactly when all of its float32 terms are.
         bool_and(isfinite(coalesce(list_sum(logprobs), 0.0::double))) as is_finite,
-        bool_and(policy_version = $policy_version::varchar) as is_of_policy
+        bool_and($policy_version::varchar in ('', policy_version)) as is_of_policy
     from turns
     group by conversation_id
 ),
@@ -36,7 +36,7 @@ judged as (
             when conversations.n_turns = 0 or turn_facts.turns is null then 'no_turns'
             when fewest_tokens = 0 and most_tokens > 0 then 'empty_turn'
             when not isfinite(outcome) or not is_finite then 'nonfinite'
-            when policy_version <> $policy_version::varchar or not is_of_policy then 'mixed_policy'
+            when $policy_version::varchar not in ('', policy_version) or not is_of_policy then 'mixed_policy'
             when stop_reason = 'context_full' then 'context_full'
         end as own_reason
     from conversations

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from storage.errors import StorageError
+from tasks import threads
 from tasks.config import Algorithm, ConfigError
-from tasks.options import Options, options_of
+from tasks.options import options_of
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -194,6 +195,7 @@ def doctor_command(
 
 def main() -> None:
     """Entry point of the console command."""
+    threads.limit()
     try:
         app()
     except (ConfigError, StorageError) as error:
@@ -203,5 +205,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-
-__all__ = ["Options", "app", "main"]

@@ -25,6 +25,7 @@ from tasks.logged_rows import (
 )
 
 if TYPE_CHECKING:
+    from storage.json_rows import Item
     from storage.rows import Table
 
 DEFAULT_OUTCOME_COLUMN = "outcome"
@@ -63,11 +64,11 @@ class ImportedLogs:
 
 @dataclass(slots=True)
 class _Read:
-    """What the files held: conversations and rejections with their file, and the text of every row."""
+    """What the files held: conversations and rejections with their file, and every row as it was read."""
 
     found: list[Sourced] = field(default_factory=list)
     rejected: list[tuple[str, Rejected]] = field(default_factory=list)
-    raw: dict[tuple[str, int], str] = field(default_factory=dict)
+    rows: dict[tuple[str, int], "Item"] = field(default_factory=dict)
 
 
 def import_files(
@@ -98,7 +99,7 @@ def import_files(
     rows = {
         "conversations": conversation_rows(spoken, lineages),
         "turns": logged_turn_rows(spoken, lineages),
-        "quarantine": quarantine_rows(rejected, read.raw),
+        "quarantine": quarantine_rows(rejected, _raw_texts(read, rejected)),
     }
     return ImportedLogs({name: to_table(name, rows[name]) for name in rows}, counts)
 
@@ -128,18 +129,29 @@ def _read(paths: Sequence[Path], *, log_format: str, outcome_column: str) -> _Re
 
 def _readable(read: _Read, path: Path, source: str) -> list[tuple[int, Mapping[str, object]]]:
     """The rows that a parser can be given; the others are noted in `read`, and the text of both."""
-    from storage.json_rows import BadRow, bad_row
+    from storage.json_rows import BadRow
     from storage.log_files import read_rows
 
     good: list[tuple[int, Mapping[str, object]]] = []
     for number, item in read_rows(path):
+        read.rows[source, number] = item
         if isinstance(item, BadRow):
-            read.raw[source, number] = item.raw
             read.rejected.append((source, Rejected((number,), RejectReason.UNREADABLE, item.reason)))
         else:
-            read.raw[source, number] = bad_row("", json.dumps(item, default=str)).raw
             good.append((number, item))
     return good
+
+
+def _raw_texts(read: _Read, rejected: Sequence[tuple[str, Rejected]]) -> dict[tuple[str, int], str]:
+    """The text of every rejected row, limited in length."""
+    from storage.json_rows import BadRow, bad_row
+
+    keys = [(source, number) for source, rejection in rejected for number in rejection.rows]
+    items = {key: read.rows[key] for key in keys}
+    return {
+        key: item.raw if isinstance(item, BadRow) else bad_row("", json.dumps(item, default=str)).raw
+        for key, item in items.items()
+    }
 
 
 def _counts(spoken: Sequence[Spoken], rejected: Sequence[tuple[str, Rejected]]) -> ImportCounts:

@@ -8,6 +8,7 @@ from typing import Any
 from storage import registry
 from storage.facts import record_facts
 from tasks import config as configuration
+from tasks import threads
 from tasks.context import Context, StageResult, code_revision
 
 ONLINE_STAGES = ("collect", "curate", "fit_reward", "credit", "train_policy", "evaluate", "decide", "report")
@@ -38,6 +39,7 @@ def run_in(
     context: Context, stage: str, *, shard: int | None = None, on_progress: Progress | None = None
 ) -> dict[str, Any]:
     """`run_stage` on a context that is already there."""
+    threads.limit()
     began, cpu = time.monotonic(), time.process_time()
     result = _run(context, stage, shard, on_progress)
     seconds = time.monotonic() - began

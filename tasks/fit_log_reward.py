@@ -1,0 +1,134 @@
+"""Fit reward on foreign logs: no policy of ours spoke them, so the fit is cross-validated over their tasks."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from itpo_core.identifiers import derive_seed
+from storage import commits
+from storage.rows import Table, to_table
+from tasks.config import Config, ConfigError
+from tasks.context import Context, StageResult, finished
+from tasks.metrics import metrics_table
+from tasks.records import messages_from_json
+
+if TYPE_CHECKING:
+    from itpo_core.log_reward import LoggedConversation, LogRewardResult, LogRewardSettings
+
+Progress = Callable[[int, int], None]
+REFERENCE = "language-model-of-the-logs"
+
+
+def is_foreign(context: Context) -> bool:
+    """Whether the iteration is an import of log files that no policy of this experiment was started from."""
+    return "format" in context.read("rollouts").inputs and context.find("policy") is None
+
+
+def run(context: Context, *, on_progress: Progress | None = None) -> StageResult:
+    """Commit the out-of-fold score of every held turn and the held-out figures; there are no weights to keep."""
+    from itpo_core.log_reward import fit_on_logs
+
+    parents = {name: context.read(name).digest for name in ("rollouts", "curated")}
+    inputs = {**context.config.section("reward", "model"), "seed": str(context.config.seed)}
+    existing = context.find("reward")
+    if existing is not None:
+        commits.check_inputs(existing, parents=parents, inputs=inputs)
+        return finished("fit_reward", existing, resumed=True)
+    result = fit_on_logs(
+        logged_conversations(context),
+        settings=settings_of(context.config),
+        on_progress=on_progress or (lambda done, total: None),
+    )
+    figures = figures_of(result)
+    commit = commits.commit(
+        context.store,
+        context.key("reward"),
+        tables={
+            "turn_scores": score_table(context, result),
+            "metrics": metrics_table("fit_reward", summary=figures),
+        },
+        parents=parents,
+        inputs=inputs,
+        attempt=context.attempt,
+    )
+    return finished("fit_reward", commit, resumed=False, figures=figures)
+
+
+def settings_of(config: Config) -> "LogRewardSettings":
+    """The reward section, where it means the same for foreign logs."""
+    from itpo_core.log_reward import LogRewardSettings
+
+    return LogRewardSettings(
+        size=config.model.size,
+        beta=config.reward.beta,
+        learning_rate=config.reward.learning_rate,
+        epochs=config.reward.first_epochs,
+        confidence=config.decide.confidence,
+        draws=config.evaluate.bootstrap,
+        seed=derive_seed(config.seed, "log-reward"),
+    )
+
+
+def logged_conversations(context: Context) -> "list[LoggedConversation]":
+    """The kept conversations, all of which have an outcome. Raises ConfigError when there are none."""
+    from itpo_core.log_reward import LoggedConversation
+
+    curated = commits.read_table(context.store, context.read("curated"), "curated").to_pylist()
+    kept = {row["conversation_id"] for row in curated if row["kept"]}
+    if not kept:
+        raise ConfigError(
+            f"{context.key('curated').text}: curation kept no conversation, so there is nothing to fit; "
+            "`itpo sql` on curated says why (a log without outcomes cannot teach a reward)"
+        )
+    rows = commits.read_table(context.store, context.read("rollouts"), "conversations").to_pylist()
+    return [
+        LoggedConversation(
+            conversation_id=row["conversation_id"],
+            group_id=row["group_id"],
+            messages=messages_from_json(row["messages_json"]),
+            outcome=row["outcome"],
+        )
+        for row in rows
+        if row["conversation_id"] in kept
+    ]
+
+
+def figures_of(result: "LogRewardResult") -> Mapping[str, float]:
+    """The held-out figures, the conversations that were too long to hold, and the reference's loss."""
+    judged = result.judged
+    interval = judged.auc
+    ranking = {} if interval is None else {
+        "heldout_auc": interval.mean,
+        "heldout_auc_lower": interval.lower,
+        "heldout_auc_upper": interval.upper,
+        "heldout_groups": float(interval.clusters),
+    }  # fmt: skip
+    return {
+        **ranking,
+        "heldout_conversations": float(judged.conversations),
+        "heldout_cross_entropy": judged.cross_entropy,
+        "heldout_base_rate_entropy": judged.base_rate_entropy,
+        "heldout_brier": judged.brier,
+        "too_long": float(result.too_long),
+        "longest_tokens": float(result.longest_tokens),
+        "reference_loss": result.reference_loss,
+    }
+
+
+def score_table(context: Context, result: "LogRewardResult") -> Table:
+    """One row per held turn."""
+    from itpo_core.streams import turn_token_counts
+
+    tokens, scores = turn_token_counts(result.streams).tolist(), result.scores_BK.tolist()
+    rows = [
+        {
+            "conversation_id": conversation,
+            "turn_index": turn,
+            "reward_version": f"{context.experiment}/r{context.iteration:04d}-fold{result.fold_B[row]}",
+            "ref_version": REFERENCE,
+            "score": scores[row][turn],
+            "response_tokens": tokens[row][turn],
+        }
+        for row, conversation in enumerate(result.streams.ids)
+        for turn in range(int(result.streams.turns_B[row]))
+    ]
+    return to_table("turn_scores", rows)
