@@ -4,7 +4,7 @@ Any Hugging Face folder (safetensors, with a chat template) loads through the sa
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -201,7 +201,7 @@ def _settled(tokenizer_config: dict[str, object], *, model_type: str) -> dict[st
 
 
 @contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def _no_progress_bars() -> Generator[None]:
     shown = library_logging.is_progress_bar_enabled()
     library_logging.disable_progress_bar()
     yield
@@ -217,7 +217,7 @@ def load_policy(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]
     """
     _check_folder(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if not tokenizer.chat_template:
+    if not isinstance(tokenizer, PreTrainedTokenizerBase) or not tokenizer.chat_template:
         raise PolicyFolderError(
             f"{folder}: the tokenizer has no chat template; add chat_template.jinja, as instruct models have"
         )
