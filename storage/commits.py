@@ -31,6 +31,7 @@ from storage.manifests import (
     decode_shard,
     encode_commit,
     encode_shard,
+    parse_object,
     shard_key,
 )
 from storage.objects import ObjectStore, materialise
@@ -200,13 +201,25 @@ def read_table(store: ObjectStore, commit: Commit, *, table: str) -> pa.Table:
 
 
 def table_paths(store: ObjectStore, commit: Commit, *, table: str) -> list[Path]:
-    """Local files of one table of the commit, in stored order."""
+    """Local files of one table of the commit, in stored order, each checked against its hash."""
+    entries = _entries(commit, table)
+    paths = materialise(store, [entry.key for entry in entries])
+    for entry, path in zip(entries, paths, strict=True):
+        _check_hash(entry, found=file_sha256(path), size_bytes=path.stat().st_size)
+    return paths
+
+
+def unchecked_paths(store: ObjectStore, commit: Commit, *, table: str) -> list[Path]:
+    """Like table_paths without reading the files: for browsing many iterations."""
     return materialise(store, [entry.key for entry in _entries(commit, table)])
 
 
 def verify(store: ObjectStore, commit: Commit) -> list[str]:
-    """Every problem found in the commit's files: absence, size, hash, row count, recomputed data digest."""
-    problems: list[str] = []
+    """Every problem found in the commit and what belongs to it, each naming its object.
+
+    Of files: absence, hash, row count, recomputed data digest. Of manifests and side facts: their checksums.
+    """
+    problems = _manifest_problems(store, commit)
     for entry in commit.files:
         problems += _problems(store, entry, is_table=True)
     for entry in commit.artifacts.values():
@@ -217,14 +230,17 @@ def verify(store: ObjectStore, commit: Commit) -> list[str]:
 def checked_bytes(store: ObjectStore, entry: FileEntry) -> bytes:
     """The bytes of an entry; CorruptObject names the key, the expected and the found hash."""
     data = store.get(entry.key)
-    found = file_sha256(data)
-    if found != entry.sha256:
+    _check_hash(entry, found=file_sha256(data), size_bytes=len(data))
+    return data
+
+
+def _check_hash(entry: FileEntry, *, found: str, size_bytes: int) -> None:
+    if (found, size_bytes) != (entry.sha256, entry.size_bytes):
         raise CorruptObject(
             f"object {entry.key!r} is corrupt: expected sha256 {entry.sha256} ({entry.size_bytes} bytes), "
-            f"found {found} ({len(data)} bytes); restore it from a copy, or run its stage "
+            f"found {found} ({size_bytes} bytes); restore it from a copy, or run its stage "
             "under another experiment name"
         )
-    return data
 
 
 def _put_table(store: ObjectStore, key: CommitKey, shard: int, *, name: str, table: pa.Table) -> FileEntry:
@@ -268,6 +284,23 @@ def _entries(commit: Commit, table: str) -> list[FileEntry]:
 
 def _checked_rows(store: ObjectStore, entry: FileEntry) -> pa.Table:
     return decode(entry.table, checked_bytes(store, entry), key=entry.key)
+
+
+def _manifest_problems(store: ObjectStore, commit: Commit) -> list[str]:
+    problems: list[str] = []
+    for place in store.list(f"{commit.key.prefix}/"):
+        try:
+            if place == commit_object(commit.key):
+                decode_commit(store.get(place), place=place)
+            elif _is_manifest(commit.key, place):
+                parse_object(store.get(place), place=place)
+        except StorageError as problem:
+            problems.append(str(problem))
+    return problems
+
+
+def _is_manifest(key: CommitKey, place: str) -> bool:
+    return place.startswith((f"{key.prefix}/shard-", f"{key.prefix}/_facts/"))
 
 
 def _problems(store: ObjectStore, entry: FileEntry, *, is_table: bool) -> list[str]:

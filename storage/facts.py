@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from storage.digests import file_sha256
-from storage.manifests import MANIFEST_FORMAT, CommitKey, canonical_json, parse_object
+from storage.manifests import CommitKey, encode_object, parse_object
 from storage.objects import ObjectStore
 
 Fact = float | int | str
@@ -11,8 +11,8 @@ Fact = float | int | str
 
 def record_facts(store: ObjectStore, key: CommitKey, *, attempt: str, facts: Mapping[str, Fact]) -> None:
     """Keep what one attempt has to say; its first record stays when it is written again."""
-    body = {"format": MANIFEST_FORMAT, "key": key.text, "attempt": attempt, "facts": dict(facts)}
-    store.create(f"{key.prefix}/_facts/{file_sha256(attempt.encode())[:32]}.json", canonical_json(body))
+    body = {"key": key.text, "attempt": attempt, "facts": dict(facts)}
+    store.create(f"{key.prefix}/_facts/{file_sha256(attempt.encode())[:32]}.json", encode_object(body))
 
 
 def read_facts(store: ObjectStore, key: CommitKey) -> list[dict[str, Fact]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from storage import registry
-from storage.commits import read, table_paths
+from storage.commits import read, unchecked_paths
 from storage.manifests import Commit, CommitKey, commit_object
 from storage.objects import ObjectStore
 from storage.paths import repository_root
@@ -104,7 +104,7 @@ def _select(store: ObjectStore, view: _View, commits: Sequence[Commit]) -> str:
     whole = pa.schema([*missing, *schema, pa.field("commit_iteration", pa.int32())])
     parts = [empty_select(whole)]
     for commit in commits:
-        paths = table_paths(store, commit, table=view.table) if commit.key.kind in view.kinds else []
+        paths = unchecked_paths(store, commit, table=view.table) if commit.key.kind in view.kinds else []
         if paths:
             added = _lineage_of(commit, [field.name for field in missing])
             parts.append(f"select {added} from ({read_files(paths)})")

@@ -127,14 +127,13 @@ def commit_object(key: CommitKey) -> str:
 def encode_shard(manifest: ShardManifest) -> bytes:
     """The bytes of a shard manifest."""
     body = {
-        "format": MANIFEST_FORMAT,
         "key": manifest.key.text,
         "shard": manifest.shard,
         "inputs": dict(manifest.inputs),
         "attempt": manifest.attempt,
         "files": [dataclasses.asdict(entry) for entry in manifest.files],
     }
-    return canonical_json(body)
+    return encode_object(body)
 
 
 def decode_shard(data: bytes, *, place: str) -> ShardManifest:
@@ -155,7 +154,6 @@ def decode_shard(data: bytes, *, place: str) -> ShardManifest:
 def encode_commit(commit: Commit) -> bytes:
     """The bytes of a commit, a pure function of its content."""
     body = {
-        "format": MANIFEST_FORMAT,
         "key": commit.key.text,
         "parents": dict(commit.parents),
         "inputs": dict(commit.inputs),
@@ -163,7 +161,7 @@ def encode_commit(commit: Commit) -> bytes:
         "artifacts": {name: dataclasses.asdict(entry) for name, entry in commit.artifacts.items()},
         "digest": commit.digest,
     }
-    return canonical_json(body)
+    return encode_object(body)
 
 
 def decode_commit(data: bytes, *, place: str) -> Commit:
@@ -194,6 +192,12 @@ def decode_commit(data: bytes, *, place: str) -> Commit:
     return commit
 
 
+def encode_object(body: Mapping[str, object]) -> bytes:
+    """The stored form of a JSON object: with its format number and a checksum of everything else in it."""
+    content = {"format": MANIFEST_FORMAT, **body}
+    return canonical_json({**content, "checksum": file_sha256(canonical_json(content))})
+
+
 # The JSON of a manifest has values of several types; the decoders above turn it into typed fields at once.
 def parse_object(data: bytes, *, place: str) -> dict[str, Any]:
     """The JSON object stored at `place`; raises CorruptObject, or FutureSchema for a newer format."""
@@ -207,4 +211,8 @@ def parse_object(data: bytes, *, place: str) -> dict[str, Any]:
         raise FutureSchema(
             f"object {place!r} has format {body['format']}, newer than {MANIFEST_FORMAT}: upgrade the program"
         )
-    return body
+    content = {name: value for name, value in body.items() if name not in ("format", "checksum")}
+    # Encoding it again covers every byte, also those that mean the same to a JSON reader.
+    if encode_object(content) != data:
+        raise CorruptObject(f"object {place!r} does not have its checksum: restore it from a copy")
+    return content

@@ -11,7 +11,7 @@ from typing import Literal
 
 from storage.digests import file_sha256
 from storage.errors import ConflictingEvent, CorruptObject, MissingPolicy, ObjectMissing
-from storage.manifests import MANIFEST_FORMAT, canonical_json, parse_object
+from storage.manifests import encode_object, parse_object
 from storage.objects import ObjectStore
 
 Action = Literal["candidate", "promote", "hold", "rollback"]
@@ -164,8 +164,8 @@ def next_iteration(store: ObjectStore, experiment: str) -> int:
 def claim_run(store: ObjectStore, experiment: str, *, run_id: str) -> int:
     """The iteration that this run does: the next one, and for ever the same for the same run id."""
     place = f"{experiment}/runs/{file_sha256(run_id.encode())}.json"
-    body = {"format": MANIFEST_FORMAT, "run_id": run_id, "iteration": next_iteration(store, experiment)}
-    store.create(place, canonical_json(body))
+    body = {"run_id": run_id, "iteration": next_iteration(store, experiment)}
+    store.create(place, encode_object(body))
     return int(parse_object(store.get(place), place=place)["iteration"])
 
 
@@ -202,13 +202,12 @@ def _event_bytes(store: ObjectStore, experiment: str, seq: int) -> bytes | None:
 
 def _encode(draft: _Draft, *, event_id: str, previous: str) -> bytes:
     body = {
-        "format": MANIFEST_FORMAT,
         "event_id": event_id,
         "previous": previous,
         **dataclasses.asdict(draft),
     }
     try:
-        return canonical_json(body)
+        return encode_object(body)
     except ValueError as problem:
         raise ValueError(
             f"event {event_id!r}: evidence must be finite, unknown is null: {draft.evidence}"
