@@ -19,6 +19,10 @@ def conform(name: str, table: pa.Table) -> pa.Table:
     offending row and the remedy.
     """
     schema = schema_of(name)
+    if name not in ROW_ORDER:
+        raise InvalidTable(
+            f"table {name} is an input of the SQL and never stored; stored are {sorted(ROW_ORDER)}"
+        )
     unknown = [column for column in table.column_names if column not in schema.names]
     if unknown:
         raise InvalidTable(f"table {name}: unknown columns {unknown}; the schema has {schema.names}")
