@@ -1,4 +1,4 @@
-"""Fit reward on foreign logs: no policy of ours spoke them, so the fit is cross-validated over their tasks."""
+"""Fit reward on foreign logs: no policy of ours spoke them, so the fit brings its own reference."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -24,11 +24,11 @@ def is_foreign(context: Context) -> bool:
 
 
 def run(context: Context, *, on_progress: Progress | None = None) -> StageResult:
-    """Commit the out-of-fold score of every held turn and the held-out figures; there are no weights to keep."""
+    """Commit the scores of the held-out turns and the held-out figures; there are no weights to keep."""
     from itpo_core.log_reward import fit_on_logs
 
     parents = {name: context.read(name).digest for name in ("rollouts", "curated")}
-    inputs = {**context.config.section("reward", "model"), "seed": str(context.config.seed)}
+    inputs = {**context.config.section("reward"), "seed": str(context.config.seed)}
     existing = context.find("reward")
     if existing is not None:
         commits.check_inputs(existing, parents=parents, inputs=inputs)
@@ -54,14 +54,12 @@ def run(context: Context, *, on_progress: Progress | None = None) -> StageResult
 
 
 def settings_of(config: Config) -> "LogRewardSettings":
-    """The reward section, where it means the same for foreign logs."""
+    """Where the configuration means the same for foreign logs, its values."""
     from itpo_core.log_reward import LogRewardSettings
 
     return LogRewardSettings(
-        size=config.model.size,
         beta=config.reward.beta,
         learning_rate=config.reward.learning_rate,
-        epochs=config.reward.first_epochs,
         confidence=config.decide.confidence,
         draws=config.evaluate.bootstrap,
         seed=derive_seed(config.seed, "log-reward"),
@@ -72,14 +70,14 @@ def logged_conversations(context: Context) -> "list[LoggedConversation]":
     """The kept conversations, all of which have an outcome. Raises ConfigError when there are none."""
     from itpo_core.log_reward import LoggedConversation
 
-    curated = commits.read_table(context.store, context.read("curated"), "curated").to_pylist()
+    curated = commits.read_table(context.store, context.read("curated"), table="curated").to_pylist()
     kept = {row["conversation_id"] for row in curated if row["kept"]}
     if not kept:
         raise ConfigError(
             f"{context.key('curated').text}: curation kept no conversation, so there is nothing to fit; "
             "`itpo sql` on curated says why (a log without outcomes cannot teach a reward)"
         )
-    rows = commits.read_table(context.store, context.read("rollouts"), "conversations").to_pylist()
+    rows = commits.read_table(context.store, context.read("rollouts"), table="conversations").to_pylist()
     return [
         LoggedConversation(
             conversation_id=row["conversation_id"],
@@ -115,7 +113,7 @@ def figures_of(result: "LogRewardResult") -> Mapping[str, float]:
 
 
 def score_table(context: Context, result: "LogRewardResult") -> Table:
-    """One row per held turn."""
+    """One row per turn of the held-out conversations."""
     from itpo_core.streams import turn_token_counts
 
     tokens, scores = turn_token_counts(result.streams).tolist(), result.scores_BK.tolist()
@@ -129,6 +127,7 @@ def score_table(context: Context, result: "LogRewardResult") -> Table:
             "response_tokens": tokens[row][turn],
         }
         for row, conversation in enumerate(result.streams.ids)
+        if result.is_judged_B[row]
         for turn in range(int(result.streams.turns_B[row]))
     ]
     return to_table("turn_scores", rows)

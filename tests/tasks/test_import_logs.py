@@ -1,0 +1,104 @@
+"""The import stage: committed once, resumed when repeated, refused when the files or settings changed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from storage import commits
+from storage.errors import ConflictingCommit
+from tasks import import_logs
+from tasks.config import Config, ConfigError, Domain, Lake, Logs
+from tasks.context import Context
+from tasks.log_intake import NothingImported
+from tests.log_shapes import Json, openai_row, tau_row
+
+
+def context_of(folder: Path, logs: Logs, *, seed: int = 0) -> Context:
+    """Iteration 0 of a fresh experiment in a lake below the folder."""
+    return Context(Config(experiment="talks", seed=seed, lake=Lake(root=str(folder / "lake")), logs=logs), 0)
+
+
+def log_of(folder: Path, rows: list[Json]) -> Logs:
+    """A configured OpenAI-style log file with these rows."""
+    path = folder / "talks.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return Logs(paths=(str(path),))
+
+
+def test_an_import_is_committed_with_its_three_tables(tmp_path: Path) -> None:
+    context = context_of(tmp_path, log_of(tmp_path, [openai_row(outcome=1), {"x": 1}]))
+
+    result = import_logs.run(context)
+
+    commit = context.read("rollouts")
+    assert (result.digest, result.resumed) == (commit.digest, False)
+    assert {file.table: file.rows for file in commit.files} == {
+        "conversations": 1,
+        "turns": 1,
+        "quarantine": 1,
+    }
+    assert result.figures["because"] == "(missing_messages 1)"
+    assert commits.verify(context.store, commit) == []
+
+
+def test_a_repeated_import_changes_nothing(tmp_path: Path) -> None:
+    context = context_of(tmp_path, log_of(tmp_path, [openai_row(outcome=1)]))
+
+    first, second = import_logs.run(context), import_logs.run(context)
+
+    assert (first.digest, second.resumed) == (second.digest, True)
+
+
+def test_other_rows_under_the_same_experiment_are_refused(tmp_path: Path) -> None:
+    import_logs.run(context_of(tmp_path, log_of(tmp_path, [openai_row(outcome=1)])))
+
+    with pytest.raises(ConflictingCommit, match="files"):
+        import_logs.run(context_of(tmp_path, log_of(tmp_path, [openai_row(outcome=0)])))
+
+
+def test_nothing_is_committed_when_nothing_was_accepted(tmp_path: Path) -> None:
+    context = context_of(tmp_path, log_of(tmp_path, [{"x": 1}]))
+
+    with pytest.raises(NothingImported):
+        import_logs.run(context)
+
+    assert context.find("rollouts") is None
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.jsonl"):
+        import_logs.run(context_of(tmp_path, Logs(paths=("nowhere.jsonl",))))
+
+
+def test_the_outcome_column_is_the_one_of_the_format_unless_another_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "tau.json"
+    path.write_text(json.dumps([tau_row(0, 0, reward=1.0)]))
+
+    import_logs.run(context := context_of(tmp_path, Logs(paths=(str(path),), format="tau_bench")))
+
+    (row,) = commits.read_table(context.store, context.read("rollouts"), table="conversations").to_pylist()
+    assert (row["outcome"], row["judge_version"]) == (1.0, "logged:reward")
+
+
+def test_without_files_the_scripted_logs_of_the_domain_are_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ITPO_WORK", str(tmp_path / "work"))
+    logs = Logs(scripted_conversations=6, scripted_requests=4)
+
+    digests = [import_logs.run(context_of(tmp_path / place, logs)).digest for place in ("a", "b")]
+
+    assert digests[0] == digests[1]
+    with pytest.raises(ConflictingCommit, match="seed"):
+        import_logs.run(context_of(tmp_path / "a", logs, seed=1))
+
+
+def test_another_preset_is_another_import(tmp_path: Path) -> None:
+    logs = log_of(tmp_path, [openai_row(outcome=1)])
+    inputs = [
+        import_logs.import_inputs(Config(experiment="a", logs=logs, domain=Domain(preset=preset)), [])
+        for preset in ("small", "hard")
+    ]
+
+    assert inputs[0] != inputs[1]
