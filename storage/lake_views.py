@@ -9,13 +9,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from storage import registry
-from storage.commits import read, unchecked_paths
-from storage.manifests import Commit, CommitKey, commit_object
+from storage.commits import unchecked_paths
+from storage.listing import list_commits
+from storage.manifests import Commit
 from storage.objects import ObjectStore
 from storage.paths import repository_root
 from storage.schemas import SCHEMAS
 
-_COMMIT = re.compile(r"(?P<experiment>[^/]+)/(?P<kind>[^/]+)/iteration=(?P<iteration>\d{4})/commit\.json")
 _LINEAGE = (("experiment", pa.string()), ("iteration", pa.int32()))
 _EVENT = re.compile(r"(?P<experiment>[^/]+)/registry/\d{6}\.json")
 
@@ -91,11 +91,7 @@ def empty_select(schema: pa.Schema) -> str:
 
 def _commits(store: ObjectStore, experiment: str | None) -> Iterator[Commit]:
     kinds = {kind for view in VIEWS for kind in view.kinds}
-    for found in map(_COMMIT.fullmatch, store.list("" if experiment is None else f"{experiment}/")):
-        if found is not None and found["kind"] in kinds:
-            key = CommitKey(found["experiment"], found["kind"], int(found["iteration"]))
-            if commit_object(key) == found[0]:
-                yield read(store, key)
+    return (commit for commit in list_commits(store, experiment) if commit.key.kind in kinds)
 
 
 def _select(store: ObjectStore, view: _View, commits: Sequence[Commit]) -> str:

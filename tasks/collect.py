@@ -40,7 +40,7 @@ def run_shard(
             attempt=context.attempt,
         )
     commits.check_shard(manifest, inputs=inputs)
-    rows = {file.table: file.rows for file in manifest.files}
+    rows = row_counts(manifest.files)
     return StageResult("collect", f"{context.key('rollouts').text}/shard-{shard:03d}", "", resumed, rows)
 
 
@@ -160,6 +160,14 @@ def shard_paths(context: Context, table: str, *, shards: int) -> list[Path]:
     manifests = commits.all_shards(context.store, context.key("rollouts"), shards=shards)
     keys = [file.key for manifest in manifests for file in manifest.files if file.table == table]
     return materialise(context.store, keys)
+
+
+def row_counts(files: Sequence[commits.FileEntry]) -> dict[str, int]:
+    """Rows by table."""
+    counts: dict[str, int] = {}
+    for file in files:
+        counts[file.table] = counts.get(file.table, 0) + file.rows
+    return counts
 
 
 def _batches(specs: Sequence[RolloutSpec], size: int) -> list[Sequence[RolloutSpec]]:

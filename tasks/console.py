@@ -14,6 +14,7 @@ from rich.progress import (
 from rich.table import Table
 
 from storage import commits, registry
+from storage.listing import list_commits
 from tasks import pipeline
 from tasks.context import Context
 from tasks.options import Options
@@ -27,7 +28,7 @@ def run_stage(options: Options, stage: str, iteration: int) -> None:
     with _bars() as bars:
         progress = _advance(bars, f"{context.experiment}/{iteration:04d} {stage}")
         result = pipeline.run_named(context, stage, on_progress=progress)
-    OUT.print(_line(result))
+    OUT.print(_line(result), soft_wrap=True)
 
 
 def run_iterations(options: Options, iterations: int) -> None:
@@ -39,10 +40,13 @@ def run_iterations(options: Options, iterations: int) -> None:
             with _bars() as bars:
                 progress = _advance(bars, f"{context.experiment}/{iteration:04d} {stage}")
                 result = pipeline.run_named(context, stage, on_progress=progress)
-            OUT.print(_line(result))
+            OUT.print(_line(result), soft_wrap=True)
     current = registry.find_current(context.store, context.experiment)
     name = current.name if current else "none: version 0 did not pass its gates"
-    OUT.print(f"current policy: [bold]{name}[/bold]   report: {result['figures'].get('experiment_page', '')}")
+    OUT.print(
+        f"current policy: [bold]{name}[/bold]   report: {result['figures'].get('experiment_page', '')}",
+        soft_wrap=True,
+    )
 
 
 def print_registry(options: Options) -> None:
@@ -74,7 +78,7 @@ def roll_back(options: Options, *, to: str | None, reason: str) -> None:
 def verify(options: Options) -> int:
     """Every commit of the experiment recomputed; 0 when all is well."""
     context = Context(options.load(), 0)
-    found = commits.list_commits(context.store, context.experiment)
+    found = list(list_commits(context.store, context.experiment))
     problems = [problem for commit in found for problem in commits.verify(context.store, commit)]
     for problem in problems:
         OUT.print(f"[red]{problem}[/red]")
@@ -91,6 +95,7 @@ def _bars() -> Progress:
         TimeElapsedColumn(),
         console=OUT,
         transient=True,
+        disable=not OUT.is_terminal,
     )
 
 

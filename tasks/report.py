@@ -1,6 +1,7 @@
 """Report: one self-contained page for the iteration and one for the experiment, committed, and copied out."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -190,7 +191,7 @@ def reward_row(facts: IterationFacts) -> dict[str, object]:
 
 def copy_for_people(context: Context, commit: commits.Commit) -> Path:
     """Pages and metrics under `reports/<experiment>/`; the lake keeps the truth."""
-    folder = repository_root() / "reports" / context.experiment
+    folder = Path(os.environ.get("ITPO_REPORTS", repository_root() / "reports")) / context.experiment
     folder.mkdir(parents=True, exist_ok=True)
     for name, entry in commit.artifacts.items():
         (folder / name).write_bytes(commits.checked_bytes(context.store, entry))
