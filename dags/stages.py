@@ -1,0 +1,85 @@
+"""The body of every task: a stage of the run's iteration, by a call into `tasks.pipeline`."""
+
+import time
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, get_current_context
+from airflow.sdk.exceptions import AirflowSkipException
+
+from dags.params import config_path, overrides
+from tasks import preload
+
+HOPELESS = RetryRule("tasks.config.ConfigError", action=RetryAction.FAIL, reason="it will read the same")
+RETRIES = {
+    "retries": 3,
+    "retry_delay": timedelta(seconds=5),
+    "retry_exponential_backoff": 2.0,
+    "retry_policy": ExceptionRetryPolicy([HOPELESS]),
+}
+SHARD_LABEL = "{{ 'shard-%03d' % task.op_kwargs['shard'] }}"
+EVIDENCE = "{{ ti.xcom_pull(task_ids='evaluate', key='evidence') }}"
+
+
+def plan() -> list[int]:
+    """Claim this run's iteration in the lake; the shards to collect, none when it starts from logs."""
+    from tasks import pipeline
+
+    context = get_current_context()
+    params = context["params"]
+    claimed = pipeline.plan(config_path(params), overrides(params), run_id=context["run_id"])
+    for key in ("experiment", "iteration", "offline"):
+        context["ti"].xcom_push(key=key, value=claimed[key])
+    return [] if claimed["offline"] else list(claimed["shards"])
+
+
+def planned(key: str) -> Any:  # Any: a name, a number or a flag
+    """What `plan` found out: `experiment`, `iteration` or `offline`."""
+    return get_current_context()["ti"].xcom_pull(task_ids="plan", key=key)
+
+
+def run(name: str, *, shard: int | None = None) -> dict[str, Any]:  # Any: JSON values
+    """Run one stage; when it began, how long it worked (imports apart), and its result.
+
+    `curate` first seals the shards of an iteration that was collected. Each asset that the task declares gets
+    this iteration as its partition once everything is committed.
+    """
+    from tasks import pipeline
+
+    preload.load()
+    context = get_current_context()
+    params, iteration = context["params"], planned("iteration")
+    began, clock = time.time(), time.perf_counter()
+    if name == "curate" and not planned("offline"):
+        pipeline.run_stage("collect", config_path(params), overrides(params), iteration=iteration)
+    result = pipeline.run_stage(
+        name, config_path(params), overrides(params), iteration=iteration, shard=shard
+    )
+    _emit(f"{planned('experiment')}/{iteration:04d}")
+    return {"began": began, "seconds": time.perf_counter() - clock, "result": result}
+
+
+def run_offline(name: str) -> dict[str, Any]:  # Any: JSON values
+    """Run a stage that only iteration 0 has."""
+    if not planned("offline"):
+        raise AirflowSkipException("only iteration 0 starts from logs")
+    return run(name)
+
+
+def evaluate() -> list[str]:
+    """Evaluate; a person is asked before the decision only when the run says so."""
+    context = get_current_context()
+    outcome = run("evaluate")
+    context["ti"].xcom_push(key="work", value=outcome)
+    context["ti"].xcom_push(key="evidence", value=_as_table(outcome["result"]["figures"]))
+    return ["approve", "decide"] if context["params"]["require_approval"] else ["decide"]
+
+
+def _as_table(figures: dict[str, Any]) -> str:  # Any: JSON values
+    return "\n".join(["| figure | value |", "|---|---|", *(f"| {key} | {figures[key]} |" for key in figures)])
+
+
+def _emit(partition: str) -> None:
+    context = get_current_context()
+    for asset in context["task"].outlets:
+        context["outlet_events"][asset].add_partitions(partition)

@@ -1,0 +1,110 @@
+"""What an experiment has shown: the gain of its current policy, what trained it, and every data digest."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from storage import commits, registry
+from storage.commits import CommitKey
+from storage.errors import MissingPolicy
+from storage.warehouse import ask, open_lake, sql_path
+from tasks import config as configuration
+from tasks.context import open_lake_store
+
+KINDS = ("rollouts", "curated", "reward", "credit", "policy", "evaluation", "report")
+MOST_ITERATIONS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """One trained iteration; see sql/questions/what_trained.sql."""
+
+    iteration: int
+    algorithm: str
+    turns: int
+    moved: float
+    spread: float
+    off_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Gain of the current version over version 0 in points of held-out success, with its paired interval."""
+
+    version: str
+    gain_points: float
+    lower_points: float
+    upper_points: float
+    pairs: int
+    trained: tuple[Trained, ...]
+
+
+def proof_of(config_path: str, overrides: dict[str, Any]) -> Proof:  # Any: JSON values
+    """Read it from the lake; raises MissingPolicy when the experiment never got beyond version 0."""
+    config = configuration.load(config_path, overrides=overrides)
+    store = open_lake_store(config)
+    current = registry.current(store, config.experiment)
+    evidence = _evidence(registry.events(store, config.experiment), current)
+    statement = sql_path("questions/what_trained.sql").read_text(encoding="utf-8")
+    rows = ask(open_lake(store, config.experiment), statement, rows=MOST_ITERATIONS).rows
+    return Proof(
+        version=current.name,
+        gain_points=100 * float(evidence["gain_over_initial"]),
+        lower_points=100 * float(evidence["gain_over_initial_lower"]),
+        upper_points=100 * float(evidence["gain_over_initial_upper"]),
+        pairs=int(evidence["gain_over_initial_pairs"]),
+        trained=tuple(Trained(*row) for row in rows),
+    )
+
+
+def shortcomings(proof: Proof, *, min_gain_points: float, min_lower_points: float) -> list[str]:
+    """Why the experiment does not show that the policy learned from turn shares; empty when it does."""
+    found = []
+    if proof.gain_points < min_gain_points:
+        found.append(
+            f"the gain is {proof.gain_points:.1f} points, at least {min_gain_points:.0f} are asked for"
+        )
+    if proof.lower_points <= min_lower_points:
+        found.append(
+            f"the interval starts at {proof.lower_points:.1f} points, not above {min_lower_points:.0f}"
+        )
+    if not any(_from_shares(row) for row in proof.trained):
+        found.append("no gradient was made of norm_itpo_share credit")
+    found += [
+        f"iteration {row.iteration} trained on {row.algorithm}"
+        for row in proof.trained
+        if row.algorithm != "norm_itpo_share"
+    ]
+    return found
+
+
+def data_digests(config_path: str, overrides: dict[str, Any]) -> dict[str, str]:  # Any: JSON values
+    """Data digest of every commit of the decided iterations, by key."""
+    config = configuration.load(config_path, overrides=overrides)
+    store = open_lake_store(config)
+    keys = [
+        CommitKey(config.experiment, kind, iteration)
+        for iteration in range(registry.next_iteration(store, config.experiment))
+        for kind in KINDS
+    ]
+    found = {key.text: commits.find(store, key) for key in keys}
+    return {name: commit.digest for name, commit in found.items() if commit is not None}
+
+
+def _from_shares(row: Trained) -> bool:
+    return (
+        row.algorithm == "norm_itpo_share" and row.moved > 0.0 and row.spread > 0.0 and row.off_share == 0.0
+    )
+
+
+def _evidence(events: list[registry.Decision], current: registry.PolicyVersion) -> registry.Evidence:
+    for event in reversed(events):
+        if (
+            event.action == "promote"
+            and event.version == current.name
+            and "gain_over_initial" in event.evidence
+        ):
+            return event.evidence
+    raise MissingPolicy(
+        f"{current.name} is current and no later version was promoted, so there is no gain to speak of: "
+        "look at `itpo policies` for the reasons"
+    )
