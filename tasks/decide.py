@@ -46,6 +46,8 @@ def judge(context: Context, evaluation: Commit, policy: Commit) -> tuple[Verdict
     verdict = decide(gain, drift, thresholds(context), incumbent_loss=loss)
     total = paired_gain(context, evaluation, better="candidate", worse="initial")
     evidence = {
+        "candidate_success": success(context, evaluation, "candidate"),
+        "incumbent_success": success(context, evaluation, "incumbent"),
         **gain_columns("gain", gain),
         **gain_columns("gain_over_initial", total),
         **(gain_columns("incumbent_loss", loss) if loss else {}),

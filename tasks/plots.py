@@ -40,7 +40,7 @@ def learning_curve(series: Mapping[str, Sequence[Row]]) -> str:
         axes.errorbar(x, y, yerr=error, label=label, color=color, marker="o", capsize=3)
     axes.set_ylim(0, 100)
     axes.legend(frameon=False, loc="lower right")
-    return _svg(figure)
+    return svg(figure)
 
 
 def lines(rows: Sequence[Row], columns: Mapping[str, str], *, title: str, y: str) -> str:
@@ -52,7 +52,7 @@ def lines(rows: Sequence[Row], columns: Mapping[str, str], *, title: str, y: str
         axes.plot(x, [_number(row[column]) for row in kept], marker="o", color=color, label=label)
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     axes.legend(frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def stacked_shares(rows: Sequence[Row], *, part: str, share: str, title: str) -> str:
@@ -68,7 +68,7 @@ def stacked_shares(rows: Sequence[Row], *, part: str, share: str, title: str) ->
         bottom = [base + height for base, height in zip(bottom, heights, strict=True)]
     axes.set_ylim(0, 100)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return _svg(figure)
+    return svg(figure)
 
 
 def credit_by_kind(rows: Sequence[Row], methods: Sequence[str]) -> str:
@@ -86,7 +86,7 @@ def credit_by_kind(rows: Sequence[Row], methods: Sequence[str]) -> str:
         axes.set_title("truth (oracle)" if method == "oracle_pi" else method)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set_xlabel("mean credit")
-    return _svg(figure)
+    return svg(figure)
 
 
 def _axes(*, title: str, y: str) -> tuple[Figure, Axes]:
@@ -98,7 +98,8 @@ def _axes(*, title: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """The figure as SVG text without clocks, and the figure is closed."""
     text = io.StringIO()
     figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
     pyplot.close(figure)
