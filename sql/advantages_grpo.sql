@@ -9,14 +9,13 @@
 -- Over the kept members of the group; per turn, over the returns-to-go of the same turn index among the siblings
 -- that reached it. As in itpo_core/advantages.py, fewer than two members or members that are all alike teach
 -- nothing: exactly 0, and alike is compared, not computed, as a variance of rounding errors would pass for one.
+-- Members are listed in key order, so that the bits of their sums do not depend on the number of threads.
 
 with groups as (
     select
         group_id,
-        count(*) as members,
-        sum(reward order by conversation_id) / members as mean,
-        stddev_samp(reward order by conversation_id) as deviation,
-        max(reward) > min(reward) as varies
+        list(reward order by conversation_id) as rewards,
+        max(reward) > min(reward) as teaches
     from curated
     where kept
     group by group_id
@@ -24,49 +23,45 @@ with groups as (
 
 whole as (
     select
-        curated.conversation_id,
+        conversation_id,
         case
-            when groups.members >= 2 and groups.varies
-                then (curated.reward - groups.mean) / (groups.deviation + $std_floor::double)
+            when teaches
+                then (reward - list_avg(rewards)) / (list_stddev_samp(rewards) + $std_floor::double)
             else 0
         end as advantage
     from curated
     inner join groups using (group_id)
-    where curated.kept
+    where kept
 ),
 
 siblings as (
     select
-        group_id,
+        group_number,
         turn_index,
-        count(return_itpo) as members_itpo,
-        sum(return_itpo order by conversation_id) / members_itpo as mean_itpo,
-        stddev_samp(return_itpo order by conversation_id) as deviation_itpo,
-        max(return_itpo) > min(return_itpo) as varies_itpo,
-        count(return_norm_itpo) as members_norm,
-        sum(return_norm_itpo order by conversation_id) / members_norm as mean_norm,
-        stddev_samp(return_norm_itpo order by conversation_id) as deviation_norm,
-        max(return_norm_itpo) > min(return_norm_itpo) as varies_norm
+        list(return_itpo order by conversation_number) filter (where return_itpo is not null) as itpo,
+        list(return_norm_itpo order by conversation_number) filter (where return_norm_itpo is not null) as norm,
+        max(return_itpo) > min(return_itpo) as itpo_teaches,
+        max(return_norm_itpo) > min(return_norm_itpo) as norm_teaches
     from turn_credits
-    group by group_id, turn_index
+    group by group_number, turn_index
 )
 
 select
-    turns.conversation_id,
-    turns.turn_index,
-    case when turns.happened then whole.advantage else 0 end as advantage_outcome,
+    conversation_number,
+    turn_index,
+    case when happened then whole.advantage else 0 end as advantage_outcome,
     case
-        when not turns.has_scores then null
-        when turns.happened and members_itpo >= 2 and varies_itpo
-            then (return_itpo - mean_itpo) / (deviation_itpo + $std_floor::double)
+        when not has_scores then null
+        when happened and itpo_teaches
+            then (return_itpo - list_avg(itpo)) / (list_stddev_samp(itpo) + $std_floor::double)
         else 0
     end as advantage_itpo,
     case
-        when not turns.has_scores then null
-        when turns.happened and members_norm >= 2 and varies_norm
-            then (return_norm_itpo - mean_norm) / (deviation_norm + $std_floor::double)
+        when not has_scores then null
+        when happened and norm_teaches
+            then (return_norm_itpo - list_avg(norm)) / (list_stddev_samp(norm) + $std_floor::double)
         else 0
     end as advantage_norm_itpo
-from turn_credits as turns
+from turn_credits
 inner join whole using (conversation_id)
-inner join siblings using (group_id, turn_index)
+inner join siblings using (group_number, turn_index)

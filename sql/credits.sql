@@ -4,7 +4,7 @@
 -- Params: $algorithm     (whose advantage trains; with the reward model's gate closed the caller names one that
 --                         needs no scores)
 -- Drops:  nothing
--- Order:  group_id, conversation_id, turn_index
+-- Order:  conversation_number, turn_index, which is group_id, conversation_id, turn_index
 --
 -- The definitions are those of itpo_core/advantages.py. `advantage` is null, and checks/advantages_finite.sql says
 -- so, when $algorithm needs what this iteration lacks.
@@ -12,35 +12,35 @@
 -- Fractions are summed in key order, group by group, so that the bits do not depend on the number of threads.
 with sums as (
     select
-        group_id,
+        group_number,
         sum(tokens) as weight,
-        sum(tokens * credit_oracle_pi order by conversation_id, turn_index) as weighted
+        sum(tokens * credit_oracle_pi order by conversation_number, turn_index) as weighted
     from turn_credits
     where credit_oracle_pi is not null
-    group by group_id
+    group by group_number
 ),
 
 centre as (
     select
         sum(weight)::double as weight,
-        sum(weighted order by group_id) / sum(weight) as mean
+        sum(weighted order by group_number) / sum(weight) as mean
     from sums
 ),
 
 squares as (
     select
-        group_id,
-        sum(tokens * pow(credit_oracle_pi - centre.mean, 2) order by conversation_id, turn_index) as weighted
+        group_number,
+        sum(tokens * pow(credit_oracle_pi - centre.mean, 2) order by conversation_number, turn_index) as weighted
     from turn_credits
     cross join centre
     where credit_oracle_pi is not null
-    group by group_id
+    group by group_number
 ),
 
 spread as (
     select
         any_value(centre.mean) as mean,
-        sqrt(sum(squares.weighted order by group_id) / any_value(centre.weight)) as deviation
+        sqrt(sum(squares.weighted order by group_number) / any_value(centre.weight)) as deviation
     from squares
     cross join centre
 ),
@@ -48,7 +48,7 @@ spread as (
 side_by_side as (
     select
         turn_credits.* exclude (tokens, happened, has_scores),
-        advantages.* exclude (conversation_id, turn_index),
+        advantages.* exclude (conversation_number, turn_index),
         -- An average member is one of the successes, whatever rounding makes of its zero.
         case when advantage_outcome >= -1e-9 then weight_up else weight_down end as weight_share,
         credit_uniform * weight_share as credit_norm_itpo_share,
@@ -60,7 +60,7 @@ side_by_side as (
             else 0
         end as advantage_oracle_pi
     from turn_credits
-    inner join advantages using (conversation_id, turn_index)
+    inner join advantages using (conversation_number, turn_index)
     cross join spread
 )
 
@@ -97,4 +97,4 @@ select
     end as advantage,
     $algorithm::varchar as algorithm
 from side_by_side
-order by group_id, conversation_id, turn_index
+order by conversation_number, turn_index

@@ -5,59 +5,63 @@
 -- Params: $use_scores      (false while the reward model's gate is closed: as if turn_scores were empty)
 --         $temperature, $share
 -- Drops:  turns of conversations that were not kept.
--- Order:  group_id, conversation_id, turn_index
+-- Order:  none; an intermediate table. `conversation_number` and `group_number` carry the total order on.
 --
--- The definitions, letter by letter, are those of itpo_core/turn_rewards.py. Every sum of fractions runs in turn
--- order, so that the bits do not depend on the number of threads.
+-- The definitions, letter by letter, are those of itpo_core/turn_rewards.py. `x_to_go` is x of this turn and all
+-- later ones, summed in turn order, so that the bits do not depend on the number of threads.
 
-with spoken as (
+with kept as (
     select
-        turns.conversation_id,
+        *,
+        -- Numbers sort, join and travel several times faster than the identifiers that they stand for.
+        row_number() over (order by group_id, conversation_id)::integer as conversation_number,
+        dense_rank() over (order by group_id)::integer as group_number
+    from curated
+    where kept
+),
+
+spoken as (
+    select
+        kept.conversation_number,
+        kept.group_number,
         turns.turn_index,
-        curated.group_id,
-        curated.policy_version,
         turns.turn_kind,
         turns.response_tokens,
         -- A foreign log has no tokens of its own; there the reward model's count of what it scored stands in.
         greatest(turns.response_tokens, coalesce(turn_scores.response_tokens, 0)) as tokens,
         tokens > 0 as happened,
-        curated.outcome,
-        curated.reward,
+        kept.outcome,
+        kept.reward,
         case when happened and $use_scores::boolean then turn_scores.score end as score,
         case when happened then turn_inputs.dirichlet_draw end as draw,
         case when happened then turn_inputs.oracle_advantage else 0 end as oracle
-    from curated
-    inner join turns on curated.conversation_id = turns.conversation_id
+    from kept
+    inner join turns on kept.conversation_id = turns.conversation_id
     left join turn_scores
         on turns.conversation_id = turn_scores.conversation_id
         and turns.turn_index = turn_scores.turn_index
     left join turn_inputs
         on turns.conversation_id = turn_inputs.conversation_id
         and turns.turn_index = turn_inputs.turn_index
-    where curated.kept
 ),
 
 measured as (
     select
         *,
         count(*) filter (where happened) over whole as happened_turns,
-        -- One missing score leaves the whole conversation without shares: a softmax over the rest would be a guess.
+        -- One missing score silences the whole conversation: a softmax over the rest would be a guess.
         $use_scores::boolean and count(score) over whole = happened_turns as has_scores,
         sum(tokens) over whole as conversation_tokens,
         max(turn_index) filter (where happened) over whole as last_turn,
-        sum(draw) over whole as draws,
-        sum(score) over rest as score_to_go,
         max(score) over whole as highest_score,
         min(score) over whole as lowest_score,
-        max(score / tokens) over whole as highest_per_token
+        max(score / tokens) over whole as highest_per_token,
+        sum(score) over rest as score_to_go
     from spoken
     window
-        whole as (
-            partition by conversation_id
-            order by turn_index rows between unbounded preceding and unbounded following
-        ),
+        whole as (partition by conversation_number),
         rest as (
-            partition by conversation_id
+            partition by conversation_number
             order by turn_index rows between current row and unbounded following
         )
 ),
@@ -76,71 +80,76 @@ exponentials as (
         exp((score - highest_score) / $temperature::double) as up,
         exp((lowest_score - score) / $temperature::double) as down,
         exp(
-            (score / tokens - highest_per_token)
-            / largest_return * mean_turn_tokens / $temperature::double
+            (score / tokens - highest_per_token) / largest_return * mean_turn_tokens / $temperature::double
         ) as normed
     from measured
     cross join batch
 ),
 
--- K is multiplied in before the division, so that equal turns weigh exactly 1.
-shared as (
+cumulated as (
     select
-        * exclude (up, down, normed),
-        1 + $share::double * (happened_turns * up / sum(up) over whole - 1) as weight_up,
-        1 + $share::double * (happened_turns * down / sum(down) over whole - 1) as weight_down,
-        normed / sum(normed) over whole as normed_share,
-        happened_turns * draw / draws as weight_random
+        *,
+        sum(tokens) over rest as tokens_to_go,
+        sum(draw) over rest as draw_to_go,
+        sum(up) over rest as up_to_go,
+        sum(down) over rest as down_to_go,
+        sum(normed) over rest as normed_to_go
     from exponentials
-    window
-        whole as (
-            partition by conversation_id
-            order by turn_index rows between unbounded preceding and unbounded following
-        )
+    window rest as (
+        partition by conversation_number
+        order by turn_index rows between current row and unbounded following
+    )
 ),
 
-credited as (
+-- None of these terms is negative: the most that is ever to go is the total.
+totalled as (
     select
-        * exclude (score_to_go),
-        case when turn_index = last_turn then reward else 0 end as credit_outcome,
-        case when not happened then 0 else reward / happened_turns end as credit_uniform,
-        case when not happened then 0 else reward * draw / draws end as credit_dirichlet,
-        case when not has_scores then null when not happened then 0 else score end as credit_itpo,
-        case
-            when not has_scores then null
-            when not happened then 0
-            else outcome * normed_share - (outcome - reward) * tokens / conversation_tokens
-        end as credit_norm_itpo,
-        case when has_scores and happened then score_to_go end as return_itpo
-    from shared
+        *,
+        max(draw_to_go) over whole as draws,
+        max(up_to_go) over whole as ups,
+        max(down_to_go) over whole as downs,
+        max(normed_to_go) over whole as norms
+    from cumulated
+    window whole as (partition by conversation_number)
+),
+
+-- K is multiplied in before the division, so that equal turns weigh exactly 1.
+split as (
+    select
+        *,
+        reward / happened_turns as uniform,
+        reward * draw / draws as dirichlet,
+        outcome * normed / norms - (outcome - reward) * tokens / conversation_tokens as norm_itpo,
+        outcome * normed_to_go / norms - (outcome - reward) * tokens_to_go / conversation_tokens as norm_itpo_to_go,
+        1 + $share::double * (happened_turns * up / ups - 1) as share_up,
+        1 + $share::double * (happened_turns * down / downs - 1) as share_down,
+        happened_turns * draw / draws as share_random
+    from totalled
 )
 
 select
-    conversation_id,
+    conversation_number,
+    split.group_number,
     turn_index,
-    group_id,
-    policy_version,
+    kept.conversation_id,
+    kept.group_id,
+    kept.policy_version,
     turn_kind,
     response_tokens,
     tokens,
     happened,
     has_scores,
     score,
-    credit_outcome,
-    credit_itpo,
-    credit_norm_itpo,
-    credit_uniform,
-    credit_dirichlet,
+    case when turn_index = last_turn then split.reward else 0 end as credit_outcome,
+    case when not has_scores then null when happened then score else 0 end as credit_itpo,
+    case when not has_scores then null when happened then norm_itpo else 0 end as credit_norm_itpo,
+    case when happened then uniform else 0 end as credit_uniform,
+    case when happened then dirichlet else 0 end as credit_dirichlet,
     oracle as credit_oracle_pi,
-    return_itpo,
-    case
-        when happened then sum(credit_norm_itpo) over (
-            partition by conversation_id
-            order by turn_index rows between current row and unbounded following
-        )
-    end as return_norm_itpo,
-    case when not has_scores then null when happened then weight_up else 0 end as weight_up,
-    case when not has_scores then null when happened then weight_down else 0 end as weight_down,
-    weight_random
-from credited
-order by group_id, conversation_id, turn_index
+    case when has_scores and happened then score_to_go end as return_itpo,
+    case when has_scores and happened then norm_itpo_to_go end as return_norm_itpo,
+    case when not has_scores then null when happened then share_up else 0 end as weight_up,
+    case when not has_scores then null when happened then share_down else 0 end as weight_down,
+    case when happened then share_random else 0 end as weight_random
+from split
+inner join kept using (conversation_number)

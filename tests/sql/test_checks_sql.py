@@ -241,6 +241,14 @@ def test_a_failed_conversation_with_its_cause_is_in_order() -> None:
     assert offending("outcome_or_reason", lake) == []
 
 
+def test_kept_logs_may_have_many_speakers() -> None:
+    lake = good_lake()
+    for row, speaker in zip(lake["curated"], ("logs:shop", "logs:bank"), strict=True):
+        row.update(policy_version=speaker)
+
+    assert offending("kept_one_policy", lake) == []
+
+
 def test_logs_may_lack_logprobs_altogether() -> None:
     lake = good_lake()
     lake["turns"][0].update(policy_version="logs:shop", logprobs=[])

@@ -117,6 +117,12 @@ def test_another_policy_version_is_dropped_wholly_or_in_part() -> None:
     assert reason_of(conversation("x"), turns_of("x", policy_version="v0")) == "mixed_policy"
 
 
+def test_logs_may_have_any_speaker() -> None:
+    logged = conversation("x", policy_version="logs:shop")
+
+    assert reason_of(logged, turns_of("x", policy_version="logs:shop"), policy_version="") is None
+
+
 def test_a_conversation_cut_by_the_window_is_dropped_and_a_turn_limit_is_not() -> None:
     assert reason_of(conversation("x", stop_reason="context_full"), turns_of("x")) == "context_full"
     assert reason_of(conversation("x", stop_reason="turn_limit"), turns_of("x")) is None
