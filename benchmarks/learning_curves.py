@@ -1,4 +1,4 @@
-"""Does the loop learn, and does turn credit help? Whole experiments over fresh seeds, both credits, side by side.
+"""Does the loop learn, and does turn credit help? Whole experiments over fresh seeds, credits side by side.
 
 Run by hand, as it takes minutes of two cores: `python -m benchmarks.learning_curves --seeds 11 12 13`. Every
 experiment is an ordinary `itpo run` in a lake of its own; the figures are read back from its registry and its
@@ -25,7 +25,7 @@ CONFIG = "configs/sales_small.toml"
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One experiment: success (fraction) of every candidate on unseen scenarios, and the gain of the last promoted."""
+    """One experiment: success (fraction) of every candidate on unseen scenarios, and the final gain."""
 
     algorithm: str
     seed: int
@@ -67,7 +67,7 @@ def run(lakes: Path, algorithm: str, seed: int, iterations: int) -> None:
 
 
 def read(lakes: Path, algorithm: str, seed: int, iterations: int) -> Curve:
-    """The candidates' success and the gain of the version that is current at the end, from registry evidence."""
+    """The candidates' success and the gain of the version that is current at the end, from the registry."""
     store = open_store(str(lakes / f"{algorithm}-{seed}"))
     events = {event.event_id: event for event in registry.events(store, "curve")}
     decided = [events[f"decide/{iteration:04d}"] for iteration in range(iterations + 1)]
@@ -92,8 +92,8 @@ def page(curves: Sequence[Curve], options: argparse.Namespace) -> str:
     lines = [
         "# Learning curves",
         "",
-        "Success on unseen scenarios (fresh ones every iteration, 768 per evaluation), in percent, by iteration.",
-        "The gain is paired: the version that is current at the end against version 0 on the same scenarios and",
+        "Success on unseen scenarios (768 fresh ones every iteration), in percent, by iteration. The gain is",
+        "paired: the version that is current at the end against version 0 on the same scenarios and",
         f"seeds. Made by `python -m benchmarks.learning_curves --seeds {' '.join(map(str, options.seeds))}`",
         f"({options.iterations} iterations of {CONFIG}).",
         "",
@@ -107,7 +107,7 @@ def page(curves: Sequence[Curve], options: argparse.Namespace) -> str:
             f"- mean gain of `{name}`: {100 * means[name]:+.1f} points over {len(options.seeds)} seeds"
             for name in ranked
         ),
-        f"- the worse of the two here: `{ranked[-1]}`, by {100 * (means[ranked[0]] - means[ranked[-1]]):.1f} points",
+        f"- the worse here: `{ranked[-1]}`, by {100 * (means[ranked[0]] - means[ranked[-1]]):.1f} points",
         "",
     ]
     return "\n".join(lines)
@@ -140,8 +140,15 @@ def plot(curves: Sequence[Curve]) -> str:
 def _line(curve: Curve) -> str:
     success = " ".join(f"{100 * value:.0f}" for value in curve.success)
     interval = f"[{100 * curve.gain_lower:+.1f}, {100 * curve.gain_upper:+.1f}]"
-    decisions = " ".join(curve.decisions)
-    return f"| {curve.algorithm} | {curve.seed} | {success} | {100 * curve.gain:+.1f} | {interval} | {decisions} |"
+    cells = (
+        curve.algorithm,
+        curve.seed,
+        success,
+        f"{100 * curve.gain:+.1f}",
+        interval,
+        " ".join(curve.decisions),
+    )
+    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def _arguments() -> argparse.Namespace:
