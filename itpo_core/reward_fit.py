@@ -104,15 +104,19 @@ def scores(prm: ImplicitRewardModel, of: Referenced) -> Tensor:
 
 
 def judge(scores_BK: Tensor, of: Referenced, *, judging: Judging) -> HeldOut | None:
-    """Held-out figures on the rows that were not learnt from; None when there are none with an outcome."""
+    """Held-out figures on the rows that were not learnt from.
+
+    None when fewer than two clusters of them have an outcome: an interval over clusters needs two.
+    """
     rows = (~of.data.train_B & ~of.data.labels_B.isnan()).nonzero()[:, 0]
-    if len(rows) == 0:
+    clusters = [of.data.clusters_B[row] for row in rows.tolist()]
+    if len(set(clusters)) < 2:
         return None
     return held_out(
         scores_BK[rows],
         turn_token_counts(of.data.streams)[rows] > 0,
         labels_B=of.data.labels_B[rows],
-        clusters=[of.data.clusters_B[row] for row in rows.tolist()],
+        clusters=clusters,
         confidence=judging.confidence,
         draws=judging.draws,
         seed=judging.seed,

@@ -1,4 +1,4 @@
-"""The whole loop in process: it runs, repeats to the same digests, resumes after any death, and refuses other inputs.
+"""The whole loop in process: it repeats to the same digests, resumes after any death, refuses other inputs.
 
 Every test starts from one finished loop of two iterations (the logs, then one online iteration).
 """
@@ -87,8 +87,8 @@ def test_a_second_lake_gets_the_same_digest_for_every_stage(lake: Path, tmp_path
 def test_the_shares_of_the_reward_model_entered_the_training(lake: Path):
     spread = count(
         lake,
-        "select count(*) from credits where algorithm = 'norm_itpo_share' and advantage = advantage_norm_itpo_share "
-        "and abs(advantage - advantage_outcome) > 1e-6",
+        "select count(*) from credits where algorithm = 'norm_itpo_share' "
+        "and advantage = advantage_norm_itpo_share and abs(advantage - advantage_outcome) > 1e-6",
     )
 
     assert spread > 0
@@ -111,9 +111,9 @@ def test_an_iteration_committed_from_other_inputs_is_refused_by_name(lake: Path)
 
 
 def test_nothing_was_lost_between_rollouts_and_curation(lake: Path):
-    assert count(lake, "select count(*) from conversations where iteration = 1") == 64
-    assert count(lake, "select count(*) from curated where iteration = 1") == 64
-    assert count(lake, "select count(distinct conversation_id) from conversations where iteration = 1") == 64
+    assert count(lake, "select count(*) from conversations where iteration = 1") == 96
+    assert count(lake, "select count(*) from curated where iteration = 1") == 96
+    assert count(lake, "select count(distinct conversation_id) from conversations where iteration = 1") == 96
 
 
 def test_every_byte_of_the_lake_verifies_and_a_flipped_one_is_named(lake: Path, tmp_path: Path):
@@ -161,7 +161,7 @@ def test_a_killed_run_finishes_with_the_same_digests(lake: Path, tmp_path: Path)
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
 
     assert digests(broken) == digests(lake)
-    assert count(broken, "select count(*) from conversations where iteration = 1") == 64
+    assert count(broken, "select count(*) from conversations where iteration = 1") == 96
 
 
 def test_every_version_loads_with_from_pretrained(lake: Path):
