@@ -53,14 +53,9 @@ def run_sql(
     parameter or is given one too many, and for whatever DuckDB refuses.
     """
     path = sql_path(name_or_path)
-    statement = _single_statement(path)
-    _check_parameters(path, wanted=statement.named_parameters, given=set(parameters))
     with connect(threads=threads, memory_limit=memory_limit) as connection:
-        try:
-            _add_relations(connection, relations)
-            return connection.sql(statement.query, params=dict(parameters)).to_arrow_table()
-        except duckdb.Error as problem:
-            raise SqlError(f"{path} failed on relations {sorted(relations)}: {problem}") from problem
+        _add_relations(connection, relations)
+        return _select(connection, path, parameters)
 
 
 def run_checks(relations: Mapping[str, Relation]) -> dict[str, pa.Table]:
@@ -68,11 +63,11 @@ def run_checks(relations: Mapping[str, Relation]) -> dict[str, pa.Table]:
 
     Raises CheckFailed naming the check and its first offending rows.
     """
-    results: dict[str, pa.Table] = {}
-    for path in sorted((repository_root() / "sql" / "checks").glob("*.sql")):
-        if relations_read(path) <= relations.keys():
-            results[path.stem] = _passed(path, run_sql(str(path), relations=relations, parameters={}))
-    return results
+    files = sorted((repository_root() / "sql" / "checks").glob("*.sql"))
+    ready = [path for path in files if relations_read(path) <= relations.keys()]
+    with connect() as connection:
+        _add_relations(connection, relations)
+        return {path.stem: _passed(path, _select(connection, path, {})) for path in ready}
 
 
 def sql_digests(names: Sequence[str]) -> Mapping[str, str]:
@@ -137,6 +132,17 @@ def ask(connection: duckdb.DuckDBPyConnection, statement: str, *, rows: int) -> 
     return Answer(names, tuple(found[:rows]), more=len(found) > rows)
 
 
+def _select(
+    connection: duckdb.DuckDBPyConnection, path: Path, parameters: Mapping[str, Parameter]
+) -> pa.Table:
+    statement = _single_statement(path)
+    _check_parameters(path, wanted=statement.named_parameters, given=set(parameters))
+    try:
+        return connection.sql(statement.query, params=dict(parameters)).to_arrow_table()
+    except duckdb.Error as problem:
+        raise SqlError(f"{path} failed: {problem}") from problem
+
+
 def _single_statement(path: Path) -> duckdb.Statement:
     try:
         statements = duckdb.extract_statements(path.read_text(encoding="utf-8"))
@@ -157,10 +163,17 @@ def _check_parameters(path: Path, *, wanted: set[str], given: set[str]) -> None:
 
 def _add_relations(connection: duckdb.DuckDBPyConnection, relations: Mapping[str, Relation]) -> None:
     for name, relation in relations.items():
-        if isinstance(relation, pa.Table):
-            connection.register(name, relation)
-        else:
-            connection.execute(f'create view "{name}" as {_select_files(name, relation)}')
+        try:
+            _add_relation(connection, name, relation)
+        except duckdb.Error as problem:
+            raise SqlError(f"relation {name!r} cannot be read: {problem}") from problem
+
+
+def _add_relation(connection: duckdb.DuckDBPyConnection, name: str, relation: Relation) -> None:
+    if isinstance(relation, pa.Table):
+        connection.register(name, relation)
+    else:
+        connection.execute(f'create view "{name}" as {_select_files(name, relation)}')
 
 
 def _select_files(name: str, paths: Sequence[Path]) -> str:

@@ -27,8 +27,8 @@ def rows_of(name: str, rows: Sequence[Row]) -> pa.Table:
 
 def conversations(*ids: str, **columns: object) -> pa.Table:
     """Valid conversations with the outcome 1."""
-    rows = [{"conversation_id": name, "status": "valid", "outcome": 1.0, **columns} for name in ids]
-    return rows_of("conversations", rows)
+    usual = {"status": "valid", "outcome": 1.0, "split": "seen"}
+    return rows_of("conversations", [{"conversation_id": name, **usual, **columns} for name in ids])
 
 
 def turns(counts: Mapping[str, int], **columns: object) -> pa.Table:

@@ -1,5 +1,6 @@
 """The commit protocol: visible all at once, never changed, refused when made from something else."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from storage import commits
 from storage.commits import Commit, CommitKey
 from storage.errors import BadKey, ConflictingCommit, CorruptObject, InvalidTable, MissingCommit, MissingShard
 from storage.facts import read_facts, record_facts
-from storage.manifests import ShardManifest, parse_key
+from storage.manifests import ShardManifest, commit_digest, parse_key
 from storage.objects import LocalStore
 from storage.weights import put_bytes
 from tests.storage.lake_rows import conversations, metrics, turns
@@ -194,6 +195,15 @@ def test_the_digest_follows_rows_inputs_parents_and_key(tmp_path: Path) -> None:
     }
 
     assert len(digests) == 4
+
+
+def test_the_digest_does_not_follow_the_parquet_bytes(store: LocalStore) -> None:
+    sealed = policy(store, 1.0)
+    rewritten = dataclasses.replace(sealed.files[0], key="elsewhere", sha256="0" * 64, size_bytes=1)
+
+    digest = commit_digest(sealed.key, parents=PARENTS, inputs=INPUTS, files=(rewritten,), artifacts={})
+
+    assert digest == sealed.digest
 
 
 def test_a_commit_in_the_wrong_place_is_refused(store: LocalStore) -> None:
