@@ -14,6 +14,7 @@ from itpo_core.tokens import ChatFormat
 from storage import commits, registry, weights
 from storage.commits import Commit
 from storage.rows import Table, to_table
+from tasks import fit_log_reward
 from tasks.context import Context, StageResult, finished
 from tasks.kept import fitting, kept_conversations, labelled
 from tasks.metrics import metrics_table
@@ -32,7 +33,12 @@ class Fitted:
 
 
 def run(context: Context, *, on_progress: Progress | None = None) -> StageResult:
-    """Commit the reward model's weights, its score of every kept turn, and its held-out figures."""
+    """Commit the reward model's weights, its score of every kept turn, and its held-out figures.
+
+    Imported logs from which no policy was started have no reference here; their fit brings its own.
+    """
+    if fit_log_reward.is_foreign(context):
+        return fit_log_reward.run(context, on_progress=on_progress)
     sources = source_commits(context)
     parents = {role: commit.digest for role, commit in sources.items()}
     inputs = {**context.config.section("reward"), "seed": str(context.config.seed)}
