@@ -70,10 +70,10 @@ def lines(folder: Path) -> Iterator[str]:
             ending = ".gz" if kind.startswith("gzipped") else ""
             if ending and name.endswith(".parquet"):
                 continue  # Parquet is packed inside, column by column
-            yield f"| `{name}` | {kind} | {outcome(damage(data), Path(name).name + ending, log_format)} |"
+            yield f"| `{name}` | {kind} | {outcome(damage(data), name=Path(name).name + ending, log_format=log_format)} |"
 
 
-def outcome(data: bytes, name: str, log_format: str) -> str:
+def outcome(data: bytes, *, name: str, log_format: str) -> str:
     """The counts of an import of these bytes, as table cells."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / name

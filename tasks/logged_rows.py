@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from itpo_core.envs.catalogue import Domain
 from itpo_core.identifiers import stable_id
 from itpo_core.logs.duplicates import Sourced
-from itpo_core.logs.parsed import ParsedConversation, Rejected, RejectReason
+from itpo_core.logs.parsed import ParsedConversation, Rejected, RejectReason, Suggestion
 from itpo_core.types import Conversation, FinishReason, Message, Role, Scenario, Turn, TurnTruth
 from tasks.records import Lineage, Row, conversation_row, turn_rows
 
@@ -76,9 +76,8 @@ def logged_turn_rows(spoken: Sequence[Spoken], lineages: Mapping[tuple[str, str]
     rows: list[Row] = []
     for each in spoken:
         turns = turn_rows(each.conversation, _lineage(each, lineages))
-        for row, suggestion in zip(turns, each.sourced.conversation.suggestions, strict=True):
-            changed = suggestion and {"suggested_text": suggestion.text, "acceptance": suggestion.acceptance}
-            rows.append(row | (changed or {}))
+        suggestions = each.sourced.conversation.suggestions
+        rows += [{**row, **_suggested(what)} for row, what in zip(turns, suggestions, strict=True)]
     return rows
 
 
@@ -130,6 +129,12 @@ def _lineage_of(
 
 def _lineage(each: Spoken, lineages: Mapping[tuple[str, str], Lineage]) -> Lineage:
     return lineages[each.sourced.source, each.conversation.scenario.domain]
+
+
+def _suggested(suggestion: Suggestion | None) -> Row:
+    if suggestion is None:
+        return {}
+    return {"suggested_text": suggestion.text, "acceptance": suggestion.acceptance}
 
 
 def _stem(source: str) -> str:

@@ -3,7 +3,7 @@
 import gzip
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -196,8 +196,8 @@ def test_reading_goes_on_at_the_next_row(text: str, rows: int, bad_rows: int) ->
 
 @pytest.mark.parametrize("read", [json_lines, json_list])
 @given(st.binary(max_size=200))
-def test_any_bytes_can_be_read(read: Callable[[bytes], object], data: bytes) -> None:
-    for _, item in read(data):  # pyright: ignore[reportGeneralTypeIssues]
+def test_any_bytes_can_be_read(read: Callable[[bytes], Iterator[tuple[int, Item]]], data: bytes) -> None:
+    for _, item in read(data):
         assert isinstance(item, dict | BadRow)
 
 

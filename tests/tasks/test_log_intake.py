@@ -53,7 +53,7 @@ SHAPES = {
 }
 
 
-def imported(folder: Path, rows: Sequence[Json], log_format: str = "openai") -> ImportedLogs:
+def imported(folder: Path, rows: Sequence[Json], *, log_format: str = "openai") -> ImportedLogs:
     """Import one JSONL file with these rows."""
     (folder / "log.jsonl").write_bytes(as_lines(rows))
     return import_files([folder / "log.jsonl"], log_format=log_format, place=PLACE)
@@ -75,7 +75,7 @@ def conserved(counts: ImportCounts) -> bool:
 
 
 def test_counts_and_reasons_of_a_mixed_log(tmp_path: Path) -> None:
-    bad = [openai_row(user("x")), {"conversations": []}, openai_row(user(None), assistant("x"))]
+    bad: list[Json] = [openai_row(user("x")), {"conversations": []}, openai_row(user(None), assistant("x"))]
     clash = openai_row(user("something else"), assistant("x"), id="c0")
 
     logs = imported(tmp_path, [*TALKS, TALKS[0], *bad, clash])
@@ -132,16 +132,16 @@ def test_an_outcome_that_is_no_number_is_null_with_a_reason_and_never_zero(
 def test_trials_of_a_task_are_one_group(tmp_path: Path) -> None:
     rows = [tau_row(task, trial, reward=0.0) for trial in range(4) for task in range(3)]
 
-    logs = imported(tmp_path, rows, "tau_bench")
+    logs = imported(tmp_path, rows, log_format="tau_bench")
 
     found = rows_of(logs, "conversations")
     groups = {row["scenario_id"]: row["group_id"] for row in found}
     assert len(set(groups.values())) == 3
-    assert sorted(row["sample_index"] for row in found) == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert sorted(int(str(row["sample_index"])) for row in found) == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
 
 
 def test_turns_of_a_consultation_are_rows_accepted(tmp_path: Path) -> None:
-    logs = imported(tmp_path, [*doctor_rows("cough", 4), *doctor_rows("fever", 3)], "mtmeddialog")
+    logs = imported(tmp_path, [*doctor_rows("cough", 4), *doctor_rows("fever", 3)], log_format="mtmeddialog")
 
     assert (logs.counts.accepted, logs.counts.conversations, logs.counts.turns) == (7, 2, 7)
     assert logs.counts.unscored == {"no outcome column": 2}
@@ -184,7 +184,7 @@ def test_the_same_conversation_in_two_files_is_kept_once(tmp_path: Path) -> None
 
 def test_an_import_of_nothing_names_the_reasons(tmp_path: Path) -> None:
     with pytest.raises(NothingImported, match=r"as tau_bench: 8 rows \(missing_messages 8\)"):
-        imported(tmp_path, TALKS, "tau_bench")
+        imported(tmp_path, TALKS, log_format="tau_bench")
 
 
 def import_or_refuse(path: Path, log_format: str) -> ImportedLogs | None:
