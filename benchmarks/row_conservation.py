@@ -70,7 +70,8 @@ def lines(folder: Path) -> Iterator[str]:
             ending = ".gz" if kind.startswith("gzipped") else ""
             if ending and name.endswith(".parquet"):
                 continue  # Parquet is packed inside, column by column
-            yield f"| `{name}` | {kind} | {outcome(damage(data), name=Path(name).name + ending, log_format=log_format)} |"
+            counts = outcome(damage(data), name=Path(name).name + ending, log_format=log_format)
+            yield f"| `{name}` | {kind} | {counts} |"
 
 
 def outcome(data: bytes, *, name: str, log_format: str) -> str:
