@@ -49,10 +49,8 @@ def encode(table: pa.Table) -> bytes:
         sink,
         compression="zstd",
         compression_level=ZSTD_LEVEL,
-        # Floats and token ids compress better with their bytes apart. (Both options take column paths; the
-        # annotation that the checker infers from their defaults says bool.)
-        use_byte_stream_split=split,  # pyright: ignore[reportArgumentType]
-        use_dictionary=dictionary,  # pyright: ignore[reportArgumentType]
+        use_byte_stream_split=split,  # floats and token ids: their bytes compress better apart
+        use_dictionary=dictionary,
         row_group_size=ROW_GROUP_ROWS,
         write_page_checksum=True,
     )
