@@ -11,6 +11,7 @@ from dags.params import config_path, overrides
 from dags.stages import planned
 
 ITERATION_DAG = "itpo_iteration"
+Params = Mapping[str, Any]  # Any: JSON values
 
 
 def launcher(operator: "type[LaunchNext]", *, task_id: str) -> "LaunchNext":
@@ -28,24 +29,30 @@ class LaunchNext(TriggerDagRunOperator):
         self.trigger_run_id, self.conf = self.choose(context["params"])
         super().execute(context)
 
-    def choose(self, params: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:  # Any: JSON values
+    def choose(self, params: Params) -> tuple[str, dict[str, Any]]:  # Any: JSON values
         """Run id and Params of the run that follows this one."""
-        from tasks import pipeline
-
-        left = params["iterations"] - 1
-        following = pipeline.next_run(
-            config_path(params), overrides(params), iteration=planned("iteration"), iterations_left=left
-        )
+        following = run_after(planned("iteration"), params)
         if following is None:
-            raise AirflowSkipException("the budget of iterations is spent")
-        return following["run_id"], {**params, "iterations": left}
+            raise AirflowSkipException("the budget is spent, or there is no policy to go on from")
+        return following
 
 
 class LaunchUpcoming(LaunchNext):
     """The only task of the schedule: start the first iteration that nobody has claimed."""
 
-    def choose(self, params: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:  # Any: JSON values
+    def choose(self, params: Params) -> tuple[str, dict[str, Any]]:  # Any: JSON values
         """Run id of that iteration, with the Params as they are."""
         from tasks import pipeline
 
         return pipeline.upcoming_run(config_path(params), overrides(params)), dict(params)
+
+
+def run_after(iteration: int, params: Params) -> tuple[str, dict[str, Any]] | None:  # Any: JSON values
+    """Run id and Params of the next iteration, with one less in the budget; None when it is spent."""
+    from tasks import pipeline
+
+    left = params["iterations"] - 1
+    following = pipeline.next_run(
+        config_path(params), overrides(params), iteration=iteration, iterations_left=left
+    )
+    return None if following is None else (following["run_id"], {**params, "iterations": left})

@@ -5,13 +5,13 @@ from typing import Any
 
 from storage import commits, registry
 from storage.commits import CommitKey
-from storage.errors import MissingPolicy
 from storage.warehouse import ask, open_lake, sql_path
 from tasks import config as configuration
 from tasks.context import open_lake_store
 
 KINDS = ("rollouts", "curated", "reward", "credit", "policy", "evaluation", "report")
 MOST_ITERATIONS = 10_000
+GAIN = "gain_over_initial"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Proof:
 
 
 def proof_of(config_path: str, overrides: dict[str, Any]) -> Proof:  # Any: JSON values
-    """Read it from the lake; raises MissingPolicy when the experiment never got beyond version 0."""
+    """Read it from the lake; raises MissingPolicy when no version is current."""
     config = configuration.load(config_path, overrides=overrides)
     store = open_lake_store(config)
     current = registry.current(store, config.experiment)
@@ -48,10 +48,10 @@ def proof_of(config_path: str, overrides: dict[str, Any]) -> Proof:  # Any: JSON
     rows = ask(open_lake(store, config.experiment), statement, rows=MOST_ITERATIONS).rows
     return Proof(
         version=current.name,
-        gain_points=100 * float(evidence["gain_over_initial"]),
-        lower_points=100 * float(evidence["gain_over_initial_lower"]),
-        upper_points=100 * float(evidence["gain_over_initial_upper"]),
-        pairs=int(evidence["gain_over_initial_pairs"]),
+        gain_points=100 * float(evidence[GAIN] or 0.0),
+        lower_points=100 * float(evidence[f"{GAIN}_lower"] or 0.0),
+        upper_points=100 * float(evidence[f"{GAIN}_upper"] or 0.0),
+        pairs=int(evidence[f"{GAIN}_pairs"] or 0),
         trained=tuple(Trained(*row) for row in rows),
     )
 
@@ -97,14 +97,8 @@ def _from_shares(row: Trained) -> bool:
 
 
 def _evidence(events: list[registry.Decision], current: registry.PolicyVersion) -> registry.Evidence:
+    """That of the promotion of the current version; version 0 has no gain over itself."""
     for event in reversed(events):
-        if (
-            event.action == "promote"
-            and event.version == current.name
-            and "gain_over_initial" in event.evidence
-        ):
+        if event.action == "promote" and event.version == current.name and GAIN in event.evidence:
             return event.evidence
-    raise MissingPolicy(
-        f"{current.name} is current and no later version was promoted, so there is no gain to speak of: "
-        "look at `itpo policies` for the reasons"
-    )
+    return {GAIN: 0.0, f"{GAIN}_lower": 0.0, f"{GAIN}_upper": 0.0, f"{GAIN}_pairs": 0.0}
