@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given
@@ -62,10 +64,10 @@ def test_extra_padding_and_other_rows_change_no_log_probability() -> None:
     tokens_BT, turn_BT, _ = streams([8, 10])
     padded_BT = torch.nn.functional.pad(tokens_BT, (0, 5))
     wanted_BT = torch.nn.functional.pad(turn_BT >= 0, (0, 5))
-    options = {"suppressed_ids": NEVER, "temperature": 1.0}
+    logprobs = partial(token_logprobs, model, suppressed_ids=NEVER, temperature=1.0)
 
-    alone = token_logprobs(model, tokens_BT[:1, :8], wanted_BT=turn_BT[:1, :8] >= 0, **options)
-    among = token_logprobs(model, padded_BT, wanted_BT=wanted_BT, **options)
+    alone = logprobs(tokens_BT[:1, :8], wanted_BT=turn_BT[:1, :8] >= 0)
+    among = logprobs(padded_BT, wanted_BT=wanted_BT)
 
     torch.testing.assert_close(alone.logprobs_N, among.logprobs_N[:4], atol=2e-6, rtol=0)
 

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -7,13 +8,14 @@ from hypothesis import strategies as st
 
 from itpo_core.statistics import auc, auc_interval, brier, midranks, paired_interval, spearman
 
-SETTINGS = {"confidence": 0.95, "draws": 1000, "seed": 0}
+interval_of = partial(paired_interval, confidence=0.95, draws=1000, seed=0)
+auc_interval_of = partial(auc_interval, confidence=0.95, draws=1000, seed=0)
 
 
 def test_the_interval_of_a_mean_is_where_the_normal_one_is() -> None:
     differences = [1.0] * 60 + [0.0] * 20 + [-1.0] * 20
 
-    interval = paired_interval(differences, range(100), **SETTINGS)
+    interval = interval_of(differences, range(100))
 
     half = 1.96 * math.sqrt((80 / 100 - 0.4**2) / 100)
     assert interval.mean == pytest.approx(0.4)
@@ -32,21 +34,21 @@ def test_it_is_the_plain_bootstrap_over_clusters() -> None:
         for _ in range(1000)
     ]
 
-    interval = paired_interval(differences.tolist(), clusters.tolist(), **SETTINGS)
+    interval = interval_of(differences.tolist(), clusters.tolist())
 
     plain = np.quantile([each.mean() for each in drawn], [0.025, 0.975])
     assert [interval.lower, interval.upper] == pytest.approx(plain.tolist(), abs=0.06)
 
 
 def test_copies_of_a_scenario_are_no_new_evidence() -> None:
-    single = paired_interval([1.0, 0.0, -1.0, 1.0], "abcd", **SETTINGS)
-    copied = paired_interval([1.0, 0.0, -1.0, 1.0] * 50, list("abcd") * 50, **SETTINGS)
+    single = interval_of([1.0, 0.0, -1.0, 1.0], "abcd")
+    copied = interval_of([1.0, 0.0, -1.0, 1.0] * 50, list("abcd") * 50)
 
     assert (copied.lower, copied.upper) == (single.lower, single.upper)
 
 
 def test_an_identical_candidate_is_not_above_zero() -> None:
-    interval = paired_interval([0.0] * 30, range(30), **SETTINGS)
+    interval = interval_of([0.0] * 30, range(30))
 
     assert (interval.mean, interval.lower, interval.upper) == (0.0, 0.0, 0.0)
 
@@ -54,8 +56,8 @@ def test_an_identical_candidate_is_not_above_zero() -> None:
 def test_the_seed_fixes_the_interval_and_the_order_of_pairs_does_not_matter() -> None:
     differences, clusters = [1.0, -1.0, 0.0, 1.0, 1.0], list("aabbc")
 
-    first = paired_interval(differences, clusters, **SETTINGS)
-    again = paired_interval(differences[::-1], clusters[::-1], **SETTINGS)
+    first = interval_of(differences, clusters)
+    again = interval_of(differences[::-1], clusters[::-1])
 
     assert first == again
 
@@ -83,9 +85,7 @@ def test_a_real_gain_of_ten_points_passes_the_gate_almost_always() -> None:
     passed = 0
     for seed in range(50):
         candidate, incumbent = generator.random((2, 1000)) < np.array([[0.5], [0.4]])
-        interval = paired_interval(
-            (candidate.astype(float) - incumbent).tolist(), range(1000), **SETTINGS | {"seed": seed}
-        )
+        interval = interval_of((candidate.astype(float) - incumbent).tolist(), range(1000), seed=seed)
         passed += interval.lower > 0
 
     assert passed >= 48
@@ -102,7 +102,7 @@ def test_a_real_gain_of_ten_points_passes_the_gate_almost_always() -> None:
 )
 def test_what_gives_no_interval_is_refused(differences: list[float], clusters: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        paired_interval(differences, list(clusters), **SETTINGS)
+        interval_of(differences, list(clusters))
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_the_auc_interval_holds_the_auc_and_narrows_with_data() -> None:
     labels = generator.random(800) < 0.5
     scores = generator.normal(labels * 1.0, 1)
 
-    few = auc_interval(scores[:80].tolist(), labels[:80].tolist(), clusters=range(80), **SETTINGS)
-    many = auc_interval(scores.tolist(), labels.tolist(), clusters=range(800), **SETTINGS)
+    few = auc_interval_of(scores[:80].tolist(), labels[:80].tolist(), clusters=range(80))
+    many = auc_interval_of(scores.tolist(), labels.tolist(), clusters=range(800))
 
     assert few is not None
     assert many is not None
@@ -139,8 +139,8 @@ def test_the_auc_interval_holds_the_auc_and_narrows_with_data() -> None:
 def test_the_auc_interval_draws_whole_tasks() -> None:
     scores, labels = [0.1, 0.4, 0.35, 0.8] * 5, [False, False, True, True] * 5
 
-    trials = auc_interval(scores, labels, clusters=[0, 1, 2, 3] * 5, **SETTINGS)
-    single = auc_interval(scores[:4], labels[:4], clusters=range(4), **SETTINGS)
+    trials = auc_interval_of(scores, labels, clusters=[0, 1, 2, 3] * 5)
+    single = auc_interval_of(scores[:4], labels[:4], clusters=range(4))
 
     assert trials is not None
     assert single is not None
@@ -148,7 +148,7 @@ def test_the_auc_interval_draws_whole_tasks() -> None:
 
 
 def test_no_auc_where_all_ended_alike() -> None:
-    assert auc_interval([1.0, 2.0], [True, True], clusters=[0, 1], **SETTINGS) is None
+    assert auc_interval_of([1.0, 2.0], [True, True], clusters=[0, 1]) is None
 
 
 @given(st.lists(st.tuples(st.integers(-5, 5), st.booleans()), min_size=2, max_size=12))
