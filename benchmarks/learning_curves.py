@@ -41,13 +41,15 @@ def main() -> None:
     options = _arguments()
     jobs = [(algorithm, seed) for seed in options.seeds for algorithm in options.algorithms]
     with ThreadPoolExecutor(options.workers) as pool:
-        list(pool.map(lambda job: run(options.lakes, job[0], job[1], options.iterations), jobs))
-    curves = [read(options.lakes, algorithm, seed, options.iterations) for algorithm, seed in jobs]
+        list(pool.map(lambda job: run(*job, lakes=options.lakes, iterations=options.iterations), jobs))
+    curves = [
+        read(algorithm, seed, lakes=options.lakes, iterations=options.iterations) for algorithm, seed in jobs
+    ]
     (DOCS / "learning-curves.svg").write_text(plot(curves), encoding="utf-8")
     (DOCS / "learning-curves.md").write_text(page(curves, options), encoding="utf-8")
 
 
-def run(lakes: Path, algorithm: str, seed: int, iterations: int) -> None:
+def run(algorithm: str, seed: int, *, lakes: Path, iterations: int) -> None:
     """One experiment through the ordinary command; finished stages are skipped."""
     lake = lakes / f"{algorithm}-{seed}"
     command = [sys.executable, "-m", "tasks", "run", "--config", CONFIG, "--experiment", "curve"]
@@ -66,7 +68,7 @@ def run(lakes: Path, algorithm: str, seed: int, iterations: int) -> None:
         subprocess.run(command, cwd=repository_root(), env={**os.environ, **scratch}, stdout=log, check=True)
 
 
-def read(lakes: Path, algorithm: str, seed: int, iterations: int) -> Curve:
+def read(algorithm: str, seed: int, *, lakes: Path, iterations: int) -> Curve:
     """The candidates' success and the gain of the version that is current at the end, from the registry."""
     store = open_store(str(lakes / f"{algorithm}-{seed}"))
     events = {event.event_id: event for event in registry.events(store, "curve")}

@@ -51,9 +51,9 @@ def run(name: str, *, shard: int | None = None) -> dict[str, Any]:  # Any: JSON 
     params, iteration = context["params"], planned("iteration")
     began, clock = time.time(), time.perf_counter()
     if name == "curate" and not planned("offline"):
-        pipeline.run_stage("collect", config_path(params), overrides(params), iteration=iteration)
+        pipeline.run_stage("collect", config_path(params), overrides=overrides(params), iteration=iteration)
     result = pipeline.run_stage(
-        name, config_path(params), overrides(params), iteration=iteration, shard=shard
+        name, config_path(params), overrides=overrides(params), iteration=iteration, shard=shard
     )
     _emit(f"{planned('experiment')}/{iteration:04d}")
     return {"began": began, "seconds": time.perf_counter() - clock, "result": result}

@@ -50,7 +50,7 @@ class Verdict:
     reason: str
 
 
-def decide(gain: Gain, drift: Drift, thresholds: Thresholds, *, incumbent_loss: Gain | None) -> Verdict:
+def decide(gain: Gain, drift: Drift, *, thresholds: Thresholds, incumbent_loss: Gain | None) -> Verdict:
     """Promote only on a proven gain by a healthy candidate; roll back only on a proven loss; otherwise hold.
 
     `gain` is candidate minus incumbent. `incumbent_loss` is the incumbent's predecessor minus the incumbent,

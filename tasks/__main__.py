@@ -47,7 +47,7 @@ def _stage(name: str, summary: str) -> None:
         options = options_of(
             config, experiment=experiment, lake=lake, seed=seed, algorithm=algorithm, settings=settings
         )
-        console.run_stage(options, name, iteration)
+        console.run_stage(options, name, iteration=iteration)
 
 
 for _name, _summary in {
@@ -104,7 +104,7 @@ def import_command(
     options = options_of(config, experiment=experiment, lake=lake, settings=settings).with_section(
         "logs", logs
     )
-    console.run_stage(options, "import", 0)
+    console.run_stage(options, "import", iteration=0)
 
 
 @app.command(

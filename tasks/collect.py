@@ -30,7 +30,7 @@ def run_shard(
     manifest = commits.read_shard(context.store, context.key("rollouts"), shard=shard)
     resumed = manifest is not None and manifest.inputs == inputs
     if manifest is None:
-        conversations, lineage = roll_out(context, policy, shard, on_progress=on_progress)
+        conversations, lineage = roll_out(context, policy, shard=shard, on_progress=on_progress)
         manifest = commits.publish_shard(
             context.store,
             context.key("rollouts"),
@@ -87,14 +87,14 @@ def shard_inputs(context: Context, policy: registry.PolicyVersion) -> dict[str, 
 def roll_out(
     context: Context,
     policy: registry.PolicyVersion,
-    shard: int,
     *,
+    shard: int,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Conversation], Lineage]:
     """Hold the shard's conversations, batch by batch."""
     domain = build.domain(context.config)
     speaker = build.speaker(context.config, context.policy_folder(policy))
-    specs = shard_specs(context, domain, shard)
+    specs = shard_specs(context, domain, shard=shard)
     spoken: list[Conversation] = []
     for batch in _batches(specs, context.config.collect.batch):
         spoken += run_conversations(
@@ -112,7 +112,7 @@ def roll_out(
     return spoken, lineage
 
 
-def shard_specs(context: Context, domain: Domain, shard: int) -> list[RolloutSpec]:
+def shard_specs(context: Context, domain: Domain, *, shard: int) -> list[RolloutSpec]:
     """The conversations of one shard: whole groups, dealt in turn, seeded by their place."""
     settings, root = context.config.collect, context.config.seed
     groups = settings.conversations // settings.group_size

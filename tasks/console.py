@@ -22,7 +22,7 @@ from tasks.options import Options
 OUT = Console(highlight=False)
 
 
-def run_stage(options: Options, stage: str, iteration: int) -> None:
+def run_stage(options: Options, stage: str, *, iteration: int) -> None:
     """One stage by hand."""
     context = Context(options.load(), iteration)
     with _bars() as bars:

@@ -10,7 +10,7 @@ from storage.commits import Commit
 from storage.rows import Table, to_table
 from storage.warehouse import run_checks, run_sql, sql_digests
 from tasks import build
-from tasks.config import Algorithm, Config
+from tasks.config import Algorithm
 from tasks.context import Context, StageResult, finished
 from tasks.metrics import figures_of
 from tasks.records import truths_of
@@ -42,7 +42,7 @@ def run(context: Context) -> StageResult:
         commits.check_inputs(existing, parents=parents, inputs=inputs)
         return finished("credit", existing, resumed=True)
     algorithm = usable_algorithm(context, sources["reward"])
-    credits = credit_table(context, sources, algorithm)
+    credits = credit_table(context, sources, algorithm=algorithm)
     commit = commits.commit(
         context.store,
         context.key("credit"),
@@ -67,7 +67,7 @@ def gate_is_open(context: Context, reward: Commit) -> bool:
     return figures_of(context.store, reward)["fit_reward/gate_open"] == 1.0
 
 
-def credit_table(context: Context, sources: dict[str, Commit], algorithm: Algorithm) -> Table:
+def credit_table(context: Context, sources: dict[str, Commit], *, algorithm: Algorithm) -> Table:
     """Run the credit SQL over the committed files, then its checks."""
     settings = context.config.credit
     relations = {
@@ -105,7 +105,9 @@ def turn_inputs(context: Context, rollouts: Commit) -> Table:
         parameters={},
     ).to_pylist()
     advantages = oracle_advantages(build.domain(context.config).oracle, rows)
-    draws = exponential_draws(context.config, context.iteration, len(rows))
+    draws = exponential_draws(
+        len(rows), seed=derive_seed(context.config.seed, "dirichlet", context.iteration)
+    )
     return to_table(
         "turn_inputs",
         [
@@ -131,9 +133,9 @@ def oracle_advantages(oracle: TurnOracle | None, rows: Sequence[dict[str, object
     return [value for turns in nested for value in turns]
 
 
-def exponential_draws(config: Config, iteration: int, count: int) -> list[float]:
+def exponential_draws(count: int, *, seed: int) -> list[float]:
     """Unit exponential draws, one per turn: their shares are uniform on the simplex."""
     import torch
 
-    generator = torch.Generator().manual_seed(derive_seed(config.seed, "dirichlet", iteration))
+    generator = torch.Generator().manual_seed(seed)
     return (-torch.rand(count, generator=generator, dtype=torch.float64).clamp(min=1e-12).log()).tolist()

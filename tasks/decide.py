@@ -21,33 +21,33 @@ def run(context: Context) -> StageResult:
         if event.event_id == event_id:
             return _result(context, event, resumed=True)
     evaluation, policy = context.read("evaluation"), context.read("policy")
-    verdict, evidence = judge(context, evaluation, policy)
+    verdict, evidence = judge(context, evaluation, policy=policy)
     event = registry.record_decision(
         context.store,
         context.experiment,
         event_id=event_id,
         action=verdict.action.value,
-        version=decided_version(context, evaluation, verdict),
+        version=decided_version(evaluation, verdict),
         reason=verdict.reason,
         evidence={**evidence, "evaluation_digest": evaluation.digest, "policy_digest": policy.digest},
     )
     return _result(context, event, resumed=False)
 
 
-def judge(context: Context, evaluation: Commit, policy: Commit) -> tuple[Verdict, Evidence]:
+def judge(context: Context, evaluation: Commit, *, policy: Commit) -> tuple[Verdict, Evidence]:
     """The verdict and every number it rests on."""
     if "incumbent" not in evaluation.inputs:
-        return first_verdict(context, evaluation, policy)
+        return first_verdict(context, evaluation, policy=policy)
     gain = paired_gain(context, evaluation, better="candidate", worse="incumbent")
     loss = None
     if "predecessor" in evaluation.inputs:
         loss = paired_gain(context, evaluation, better="predecessor", worse="incumbent")
-    drift = candidate_drift(context, evaluation, policy)
-    verdict = decide(gain, drift, thresholds(context), incumbent_loss=loss)
+    drift = candidate_drift(context, evaluation, policy=policy)
+    verdict = decide(gain, drift, thresholds=thresholds(context), incumbent_loss=loss)
     total = paired_gain(context, evaluation, better="candidate", worse="initial")
     evidence = {
-        "candidate_success": success(context, evaluation, "candidate"),
-        "incumbent_success": success(context, evaluation, "incumbent"),
+        "candidate_success": success(context, evaluation, role="candidate"),
+        "incumbent_success": success(context, evaluation, role="incumbent"),
         **gain_columns("gain", gain),
         **gain_columns("gain_over_initial", total),
         **(gain_columns("incumbent_loss", loss) if loss else {}),
@@ -58,11 +58,11 @@ def judge(context: Context, evaluation: Commit, policy: Commit) -> tuple[Verdict
     return verdict, evidence
 
 
-def first_verdict(context: Context, evaluation: Commit, policy: Commit) -> tuple[Verdict, Evidence]:
+def first_verdict(context: Context, evaluation: Commit, *, policy: Commit) -> tuple[Verdict, Evidence]:
     """Version 0 has to pass the gates of the warm start."""
     settings = context.config.warm_start
     copy_accuracy = figures_of(context.store, policy).get("warm_start/copy_accuracy")
-    start_success = success(context, evaluation, "candidate")
+    start_success = success(context, evaluation, role="candidate")
     verdict = decide_first(
         copy_accuracy=copy_accuracy,
         start_success=start_success,
@@ -95,12 +95,12 @@ def paired_gain(context: Context, evaluation: Commit, *, better: str, worse: str
     return Gain(interval.mean, interval.lower, interval.upper, rows.num_rows)
 
 
-def success(context: Context, evaluation: Commit, role: str) -> float:
+def success(context: Context, evaluation: Commit, *, role: str) -> float:
     """Mean outcome of one role on unseen scenarios."""
     return _by_version(context, evaluation)[evaluation.inputs[role]]["success"]
 
 
-def candidate_drift(context: Context, evaluation: Commit, policy: Commit) -> Drift:
+def candidate_drift(context: Context, evaluation: Commit, *, policy: Commit) -> Drift:
     """KL and entropy from the training, and the share of the candidate's evaluation that has no outcome."""
     trained = figures_of(context.store, policy)
     row = _by_version(context, evaluation)[evaluation.inputs["candidate"]]
@@ -123,7 +123,7 @@ def thresholds(context: Context) -> Thresholds:
     )
 
 
-def decided_version(context: Context, evaluation: Commit, verdict: Verdict) -> str:
+def decided_version(evaluation: Commit, verdict: Verdict) -> str:
     """Which version is current after the verdict."""
     if verdict.action == "promote":
         return evaluation.inputs["candidate"]

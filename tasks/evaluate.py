@@ -35,7 +35,7 @@ def run(context: Context) -> StageResult:
         inputs=inputs,
         attempt=context.attempt,
     )
-    return finished("evaluate", commit, resumed=False, figures=success_by_role(context, commit, arms))
+    return finished("evaluate", commit, resumed=False, figures=success_by_role(context, commit, arms=arms))
 
 
 def evaluation_arms(context: Context) -> dict[str, PolicyVersion]:
@@ -109,7 +109,7 @@ def _spec(context: Context, version: PolicyVersion, arm: int, index: int, scenar
 
 
 def success_by_role(
-    context: Context, commit: commits.Commit, arms: Mapping[str, PolicyVersion]
+    context: Context, commit: commits.Commit, *, arms: Mapping[str, PolicyVersion]
 ) -> dict[str, float]:
     """Success of every role over unseen scenarios, for the log line."""
     paths = {"conversations": commits.table_paths(context.store, commit, table="conversations")}

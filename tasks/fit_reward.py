@@ -88,7 +88,7 @@ def fit_and_score(context: Context, sources: dict[str, Commit], *, on_progress: 
     model, _ = load_policy(context.artifact_folder(sources.get("previous", sources["reference"])))
     chat = ChatFormat.from_tokenizer(tokenizer, suppressed_ids(reference))
     prm = ImplicitRewardModel(model, context.config.reward.beta, chat.suppressed_ids)
-    data = [read_data(context, iteration, chat) for iteration in _window(sources)]
+    data = [read_data(context, iteration, chat=chat) for iteration in _window(sources)]
     sets = [reward_fit.referenced(reference, each, suppressed_ids=chat.suppressed_ids) for each in data]
 
     before = reward_fit.scores(prm, sets[-1])
@@ -99,14 +99,18 @@ def fit_and_score(context: Context, sources: dict[str, Commit], *, on_progress: 
     used = {"after_update": after, "before_update": before}[context.config.reward.score].tolist()
     folder = context.work_folder("reward")
     save_policy(model, tokenizer, folder)
-    return Fitted(figures(context, result, judged), score_table(context, used, sets[-1]), folder)
+    return Fitted(
+        figures(result, judged, min_auc=context.config.reward.min_heldout_auc),
+        score_table(context, used, scored=sets[-1]),
+        folder,
+    )
 
 
-def read_data(context: Context, iteration: int, chat: ChatFormat) -> reward_fit.LabelledStreams:
+def read_data(context: Context, iteration: int, *, chat: ChatFormat) -> reward_fit.LabelledStreams:
     """The iteration's kept conversations that the reward model may see and that fit its context."""
     kept = [
         each
-        for each in kept_conversations(context, iteration, chat)
+        for each in kept_conversations(context, iteration, chat=chat)
         if each.persona_id not in context.config.logs.supervised_only_personas
     ]
     return labelled(fitting(kept, max_tokens=context.config.model.max_context_tokens))
@@ -132,7 +136,7 @@ def judging(context: Context) -> Judging:
     )
 
 
-def figures(context: Context, result: FitResult, judged: HeldOut | None) -> dict[str, float]:
+def figures(result: FitResult, judged: HeldOut | None, *, min_auc: float) -> dict[str, float]:
     """The named figures; `gate_open` says whether held-out ranking is good enough to give credit by."""
     fitted = {
         "first_epoch_loss": result.losses[0],
@@ -143,7 +147,7 @@ def figures(context: Context, result: FitResult, judged: HeldOut | None) -> dict
     if judged is None:
         return {**fitted, "gate_open": 0.0, "heldout_conversations": 0.0}
     interval = judged.auc
-    passed = interval is not None and interval.mean >= context.config.reward.min_heldout_auc
+    passed = interval is not None and interval.mean >= min_auc
     return {
         **fitted,
         **heldout_figures(judged),
@@ -173,7 +177,7 @@ def heldout_figures(judged: HeldOut) -> dict[str, float]:
     }
 
 
-def score_table(context: Context, scores: Scores, scored: Referenced) -> Table:
+def score_table(context: Context, scores: Scores, *, scored: Referenced) -> Table:
     """One row per scored turn of this iteration."""
     of = scored.data.streams
     tokens = turn_token_counts(of).tolist()

@@ -27,7 +27,7 @@ class KeptConversation:
     latent_json: str
 
 
-def kept_conversations(context: Context, iteration: int, chat: ChatFormat) -> list[KeptConversation]:
+def kept_conversations(context: Context, iteration: int, *, chat: ChatFormat) -> list[KeptConversation]:
     """The iteration's kept conversations, in the order of their ids."""
     rollouts, curated = context.read("rollouts", iteration), context.read("curated", iteration)
     relations = {

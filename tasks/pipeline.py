@@ -28,7 +28,7 @@ def plan(config_path: str, overrides: Overrides, *, run_id: str) -> dict[str, An
 
 
 def run_stage(
-    stage: str, config_path: str, overrides: Overrides, *, iteration: int, shard: int | None = None
+    stage: str, config_path: str, *, overrides: Overrides, iteration: int, shard: int | None = None
 ) -> dict[str, Any]:
     """Run one stage from configuration to commit and say what came of it. `collect` without a shard seals."""
     context = Context(configuration.load(config_path, overrides=overrides), iteration)

@@ -1,7 +1,7 @@
 """One thread per process, set before torch is imported: quicker on small machines, the same bits everywhere.
 
-Several threads on few cores spin more than they work, and their number changes the last bits of a sum. A machine
-with cores to spare may set the variables itself; its digests are then its own.
+Several threads on few cores spin more than they work, and their number changes the last bits of a sum. A
+machine with cores to spare may set the variables itself; its digests are then its own.
 """
 
 import os

@@ -30,7 +30,9 @@ def run(context: Context, *, on_progress: Progress | None = None) -> StageResult
         commits.check_inputs(existing, parents=parents, inputs=inputs)
         register(context, existing, parent=parent.name)
         return finished("train_policy", existing, resumed=True)
-    commit, result = train(context, credit, parent, parents=parents, inputs=inputs, on_progress=on_progress)
+    commit, result = train(
+        context, credit, parent=parent, parents=parents, inputs=inputs, on_progress=on_progress
+    )
     register(context, commit, parent=parent.name)
     return finished("train_policy", commit, resumed=False, figures=dict(result.summary))
 
@@ -44,8 +46,8 @@ def parent_version(context: Context) -> PolicyVersion:
 def train(
     context: Context,
     credit: Commit,
-    parent: PolicyVersion,
     *,
+    parent: PolicyVersion,
     parents: dict[str, str],
     inputs: dict[str, str],
     on_progress: Progress | None,

@@ -66,7 +66,7 @@ def start(
     """Make the model, teach it, examine it, save it in a scratch folder."""
     model, tokenizer = fresh_policy(context)
     chat = ChatFormat.from_tokenizer(tokenizer, suppressed_ids(model))
-    lessons = divided(context, kept_conversations(context, 0, chat))
+    lessons = divided(context, kept_conversations(context, 0, chat=chat))
     result = warm_start(
         model,
         encoded(lessons.dialogues),
@@ -74,7 +74,7 @@ def start(
         settings=settings(context),
         on_step=on_progress,
     )
-    examined = {"final_loss": result.final_loss, **exam(model, chat, lessons)}
+    examined = {"final_loss": result.final_loss, **exam(model, lessons, chat=chat)}
     folder = context.work_folder("policy")
     save_policy(model, tokenizer, folder)
     return examined, [{"loss": loss} for loss in result.losses], folder
@@ -125,7 +125,7 @@ def settings(context: Context) -> WarmStartSettings:
     )
 
 
-def exam(model: "PreTrainedModel", chat: ChatFormat, lessons: Lessons) -> dict[str, float]:
+def exam(model: "PreTrainedModel", lessons: Lessons, *, chat: ChatFormat) -> dict[str, float]:
     """Copy accuracy on requests that were not learnt from; no figure where the logs hold no requests."""
     if not lessons.exam:
         return {}

@@ -1,3 +1,5 @@
+"""Advantages against hand-computed groups: ragged, failed, lonely and all alike."""
+
 import math
 
 import pytest

@@ -12,27 +12,27 @@ UNPROVEN = Gain(mean=0.02, lower=-0.01, upper=0.05, pairs=1000)
 
 
 def test_a_proven_gain_of_a_healthy_candidate_is_promoted():
-    verdict = decide(PROVEN, HEALTHY, THRESHOLDS, incumbent_loss=None)
+    verdict = decide(PROVEN, HEALTHY, thresholds=THRESHOLDS, incumbent_loss=None)
 
     assert verdict.action is Action.PROMOTE
     assert "+10.0 points [+5.0, +15.0] on 1000 pairs" in verdict.reason
 
 
 def test_an_interval_that_touches_zero_is_held():
-    verdict = decide(replace(PROVEN, lower=0.0), HEALTHY, THRESHOLDS, incumbent_loss=None)
+    verdict = decide(replace(PROVEN, lower=0.0), HEALTHY, thresholds=THRESHOLDS, incumbent_loss=None)
 
     assert verdict.action is Action.HOLD
 
 
 def test_a_gain_bought_with_a_collapse_of_entropy_is_held():
-    verdict = decide(PROVEN, replace(HEALTHY, entropy=0.01), THRESHOLDS, incumbent_loss=None)
+    verdict = decide(PROVEN, replace(HEALTHY, entropy=0.01), thresholds=THRESHOLDS, incumbent_loss=None)
 
     assert verdict.action is Action.HOLD
     assert "entropy 0.010" in verdict.reason
 
 
 def test_a_drift_figure_that_is_not_a_number_is_an_alarm():
-    verdict = decide(PROVEN, replace(HEALTHY, kl=math.nan), THRESHOLDS, incumbent_loss=None)
+    verdict = decide(PROVEN, replace(HEALTHY, kl=math.nan), thresholds=THRESHOLDS, incumbent_loss=None)
 
     assert verdict.action is Action.HOLD
 
@@ -40,7 +40,7 @@ def test_a_drift_figure_that_is_not_a_number_is_an_alarm():
 def test_an_incumbent_that_lost_to_its_predecessor_is_rolled_back():
     loss = Gain(mean=0.12, lower=0.06, upper=0.18, pairs=1000)
 
-    verdict = decide(UNPROVEN, HEALTHY, THRESHOLDS, incumbent_loss=loss)
+    verdict = decide(UNPROVEN, HEALTHY, thresholds=THRESHOLDS, incumbent_loss=loss)
 
     assert verdict.action is Action.ROLLBACK
 
@@ -48,7 +48,7 @@ def test_an_incumbent_that_lost_to_its_predecessor_is_rolled_back():
 def test_a_candidate_that_repairs_a_lost_incumbent_is_promoted_instead_of_a_rollback():
     loss = Gain(mean=0.12, lower=0.06, upper=0.18, pairs=1000)
 
-    verdict = decide(PROVEN, HEALTHY, THRESHOLDS, incumbent_loss=loss)
+    verdict = decide(PROVEN, HEALTHY, thresholds=THRESHOLDS, incumbent_loss=loss)
 
     assert verdict.action is Action.PROMOTE
 

@@ -1,3 +1,5 @@
+"""Log-probabilities of given tokens do not depend on padding, neighbours or batch order."""
+
 from functools import partial
 
 import pytest

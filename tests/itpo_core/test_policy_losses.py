@@ -1,3 +1,5 @@
+"""Clipped losses and the KL estimate, by value and by gradient."""
+
 import math
 
 import pytest

@@ -1,3 +1,5 @@
+"""The outcome loss of the implicit reward model, by value and by gradient."""
+
 import math
 
 import pytest

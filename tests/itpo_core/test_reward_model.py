@@ -1,3 +1,5 @@
+"""The implicit reward model says nothing before a fit, and ranks after one."""
+
 import copy
 import math
 

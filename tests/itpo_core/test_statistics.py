@@ -1,3 +1,5 @@
+"""Intervals, ranks and the promotion rule, down to its rate of false promotions."""
+
 import math
 from functools import partial
 

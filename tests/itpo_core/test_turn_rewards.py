@@ -1,3 +1,5 @@
+"""Turn rewards against hand-computed conversations, and the sums that each must keep."""
+
 import math
 from functools import partial
 

@@ -1,3 +1,5 @@
+"""The supervised start learns to copy, repeats itself, and refuses rows without lessons."""
+
 import dataclasses
 import math
 
