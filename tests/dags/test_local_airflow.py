@@ -38,6 +38,7 @@ def test_a_session_ends_with_its_children_in_other_groups() -> None:
     members = session_of(leader.pid)
 
     end_sessions([leader.pid], grace_s=0.5)
+    leader.wait()
 
     assert len(members) == 2
     assert [member for member in members if member.is_running()] == []
