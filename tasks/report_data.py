@@ -1,10 +1,14 @@
-"""What the report shows, read from committed tables with the SQL of `sql/report/`. Rows, no arithmetic."""
+"""What the report shows: rows of committed tables through the SQL of `sql/`, each with where it came from.
+
+Rows, no arithmetic. A stage that has not run leaves its panels empty: an import alone has a report too.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from storage import commits, registry
 from storage.commits import Commit
+from storage.registry import Decision
 from storage.rows import Table
 from storage.warehouse import run_sql
 from tasks.context import Context
@@ -12,102 +16,226 @@ from tasks.metrics import figures_of
 
 Row = Mapping[str, object]
 Rows = Sequence[Row]
+Relations = Mapping[str, Sequence[object] | Table]
+KINDS = ("rollouts", "curated", "reward", "credit", "policy", "evaluation")
 VIEWER_CONVERSATIONS = 24
+NO_VERSION = ""  # no policy is named so: an arm that an evaluation lacks
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Rows of one SQL file, and which file on which commits, for the line under every figure."""
+
+    rows: Rows = ()
+    source: str = ""
+
+
+EMPTY = Panel()
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What was said in the iteration's rollouts, or in the logs that were imported."""
+
+    conversations: Panel
+    endings: Panel
+    turn_kinds: Panel
+    lengths: Panel
+    words: Panel
+    tools: Panel
+    unscored: Panel
+    quarantine: Panel
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """The arms by what they are called, and their paired differences; empty before an evaluation."""
+
+    arms: Panel = EMPTY
+    over_incumbent: Panel = EMPTY
+    over_initial: Panel = EMPTY
+    roles: Mapping[str, str] = field(default_factory=dict)  # candidate, incumbent, … -> version
+
+
+@dataclass(frozen=True, slots=True)
+class Credited:
+    """Turn credit beside the truth; empty before the credit stage."""
+
+    rewards: Panel = EMPTY
+    advantages: Panel = EMPTY
+    ranks: Panel = EMPTY
+    agreement: Panel = EMPTY
 
 
 @dataclass(frozen=True, slots=True)
 class IterationFacts:
-    """One iteration's rows, panel by panel; a panel whose stage did not run is empty."""
+    """One iteration. `decision` is None before one was taken, `algorithm` before credit was given."""
 
+    experiment: str
     iteration: int
-    decision: Row
-    success: Rows
-    arms: Rows
-    drops: Rows
-    endings: Rows
-    turn_kinds: Rows
-    credit: Rows
-    correlation: Rows
-    reward_figures: Mapping[str, float]
-    policy_figures: Mapping[str, float]
+    decision: Decision | None
+    algorithm: str | None
+    said: Said
+    drops: Panel
+    evaluated: Evaluated
+    credited: Credited
+    reward: Mapping[str, float]
+    policy: Mapping[str, float]
+    steps: Panel
     lineage: Rows
 
 
 def experiment_facts(context: Context) -> list[IterationFacts]:
-    """Every iteration up to this one that has been decided, in order."""
-    events = {event.event_id: event for event in registry.events(context.store, context.experiment)}
-    facts = []
-    for iteration in range(context.iteration + 1):
-        event = events.get(f"decide/{iteration:04d}")
-        if event is not None:
-            facts.append(iteration_facts(context, iteration, event))
-    return facts
+    """Every iteration up to this one that has rollouts, in order; MissingCommit when this one has none."""
+    context.read("rollouts")
+    found = range(context.iteration + 1)
+    return [iteration_facts(context, each) for each in found if context.find("rollouts", each) is not None]
 
 
-def iteration_facts(context: Context, iteration: int, event: registry.Decision) -> IterationFacts:
+def iteration_facts(context: Context, iteration: int) -> IterationFacts:
     """All panels of one iteration."""
-    rollouts, curated = context.read("rollouts", iteration), context.read("curated", iteration)
-    credit = context.find("credit", iteration)
-    spoken = _paths(context, rollouts, "conversations", "turns")
-    decided = _paths(context, curated, "curated")
-    credited = _paths(context, credit, "credits") if credit else None
+    commits_by_kind = {kind: context.find(kind, iteration) for kind in KINDS}
+    credit, policy = commits_by_kind["credit"], commits_by_kind["policy"]
     return IterationFacts(
+        experiment=context.experiment,
         iteration=iteration,
-        decision={"action": event.action, "version": event.version, "reason": event.reason, **event.evidence},
-        success=_rows("success_and_cost", spoken),
-        arms=_arms(context, context.read("evaluation", iteration)),
-        drops=_rows("drops_by_reason", decided),
-        endings=_rows("endings", spoken),
-        turn_kinds=_rows("turn_kinds", spoken),
-        credit=_rows("credit_by_turn_kind", credited) if credited else [],
-        correlation=_rows("rank_correlation", credited) if credited else [],
-        reward_figures=_figures(context, "reward", iteration),
-        policy_figures=_figures(context, "policy", iteration),
-        lineage=lineage(context, iteration),
+        decision=find_decision(context, iteration),
+        algorithm=_algorithm(context, credit),
+        said=_said(context, context.read("rollouts", iteration)),
+        drops=_panel(context, "report/drops_by_reason", commits_by_kind["curated"], ("curated",)),
+        evaluated=_evaluated(context, commits_by_kind["evaluation"]),
+        credited=_credited(context, credit),
+        reward=_figures(context, commits_by_kind["reward"]),
+        policy=_figures(context, policy),
+        steps=_panel(context, "report/metrics_by_step", policy, ("metrics",)),
+        lineage=[lineage_row(commit) for commit in commits_by_kind.values() if commit is not None],
     )
 
 
-def lineage(context: Context, iteration: int) -> list[Row]:
-    """Every commit of the iteration with its digest and the digests of its parents."""
-    kinds = ("rollouts", "curated", "reward", "credit", "policy", "evaluation")
-    found = [context.find(kind, iteration) for kind in kinds]
-    return [
-        {
-            "commit": commit.key.text,
-            "digest": commit.digest,
-            "parents": ", ".join(f"{role} {digest[:12]}" for role, digest in sorted(commit.parents.items())),
-        }
-        for commit in found
-        if commit is not None
+def find_decision(context: Context, iteration: int) -> Decision | None:
+    """The iteration's event in the registry, or None before it was decided."""
+    wanted = f"decide/{iteration:04d}"
+    found = registry.events(context.store, context.experiment)
+    return next((event for event in found if event.event_id == wanted), None)
+
+
+def current_version(context: Context) -> str | None:
+    """Who speaks after this iteration's decision; later events do not count, so the page never changes."""
+    decision = find_decision(context, context.iteration)
+    newest = float("inf") if decision is None else decision.seq
+    promoted = [
+        event.version
+        for event in registry.events(context.store, context.experiment)
+        if event.action in ("promote", "rollback") and event.seq <= newest
     ]
+    return promoted[-1] if promoted else None
 
 
-def viewer_rows(context: Context) -> list[Row]:
-    """The turns of a few conversations with every credit, for the viewer; logs have no credit yet."""
-    rollouts = _paths(context, context.read("rollouts"), "conversations", "turns")
-    credit = context.find("credit")
-    relations = {**rollouts, "credits": _paths(context, credit, "credits")["credits"]} if credit else rollouts
-    name = "viewer_turns" if credit else "viewer_turns_logged"
-    return _rows(name, relations, conversations=VIEWER_CONVERSATIONS)
-
-
-def _arms(context: Context, evaluation: Commit) -> Rows:
-    paths = _paths(context, evaluation, "conversations")
-    names = {
-        "candidate": evaluation.inputs["candidate"],
-        "incumbent": evaluation.inputs.get("incumbent", "none"),
+def lineage_row(commit: Commit) -> dict[str, str]:
+    """A commit with its digest and those of its parents."""
+    return {
+        "commit": commit.key.text,
+        "digest": commit.digest,
+        "parents": ", ".join(f"{role} {digest[:12]}" for role, digest in sorted(commit.parents.items())),
     }
-    return _rows("evaluation_by_arm", {"evaluation_conversations": paths["conversations"]}, **names)
 
 
-def _figures(context: Context, kind: str, iteration: int) -> Mapping[str, float]:
-    commit = context.find(kind, iteration)
-    return figures_of(context.store, commit) if commit else {}
+def viewer_panel(context: Context) -> Panel:
+    """The turns of a few conversations with every credit; logs have scores at most."""
+    rollouts, credit, reward = (context.find(kind) for kind in ("rollouts", "credit", "reward"))
+    relations = _paths(context, rollouts, "conversations", "turns")
+    if credit is not None:
+        name, made_from = "report/viewer_turns", (rollouts, credit)
+        relations |= _paths(context, credit, "credits")
+    else:
+        name, made_from = "report/viewer_turns_logged", (rollouts, reward)
+        relations |= _paths(context, reward, "turn_scores")
+    rows = _rows(name, relations, conversations=VIEWER_CONVERSATIONS)
+    return Panel(rows, source_line(name, [commit.key.text for commit in made_from if commit]))
 
 
-def _paths(context: Context, commit: Commit, *tables: str) -> dict[str, Sequence[object] | Table]:
+def source_line(name: str, commit_keys: Sequence[str]) -> str:
+    """`sql/<name>.sql on sales/rollouts/0001, …`."""
+    return f"sql/{name}.sql on {', '.join(commit_keys)}"
+
+
+def merged(panels: Sequence[Panel]) -> Panel:
+    """The same panel of several iterations as one; the source names the first and the last."""
+    filled = [panel for panel in panels if panel.source]
+    rows = [row for panel in filled for row in panel.rows]
+    if len(filled) < 2:
+        return Panel(rows, filled[0].source if filled else "")
+    return Panel(rows, f"{filled[0].source} to {filled[-1].source.split(' on ')[-1]}")
+
+
+def _said(context: Context, rollouts: Commit) -> Said:
+    both = ("conversations", "turns")
+    return Said(
+        conversations=_panel(context, "report/success_and_cost", rollouts, ("conversations",)),
+        endings=_panel(context, "report/endings", rollouts, both),
+        turn_kinds=_panel(context, "report/turn_kinds", rollouts, ("turns",)),
+        lengths=_panel(context, "report/lengths", rollouts, ("conversations",)),
+        words=_panel(context, "questions/tokens_per_turn", rollouts, ("turns",)),
+        tools=_panel(context, "questions/outcome_by_tool", rollouts, both),
+        unscored=_panel(context, "report/unscored_by_reason", rollouts, ("conversations",)),
+        quarantine=_panel(context, "report/quarantine_by_reason", rollouts, ("quarantine",)),
+    )
+
+
+def _evaluated(context: Context, evaluation: Commit | None) -> Evaluated:
+    if evaluation is None:
+        return Evaluated()
+    names = ("candidate", "incumbent", "initial", "predecessor")
+    roles = {name: evaluation.inputs[name] for name in names if name in evaluation.inputs}
+    relations = {
+        "evaluation_conversations": _paths(context, evaluation, "conversations")["conversations"],
+    }
+
+    def panel(name: str, other: str) -> Panel:
+        versions = {"candidate": roles["candidate"], "incumbent": roles.get(other, NO_VERSION)}
+        return Panel(_rows(name, relations, **versions), source_line(name, [evaluation.key.text]))
+
+    return Evaluated(
+        arms=panel("report/evaluation_by_arm", "incumbent"),
+        over_incumbent=panel("report/evaluation_differences", "incumbent"),
+        over_initial=panel("report/evaluation_differences", "initial"),
+        roles=roles,
+    )
+
+
+def _credited(context: Context, credit: Commit | None) -> Credited:
+    return Credited(
+        rewards=_panel(context, "report/credit_by_turn_kind", credit, ("credits",)),
+        advantages=_panel(context, "report/advantage_by_turn_kind", credit, ("credits",)),
+        ranks=_panel(context, "report/rank_correlation", credit, ("credits",)),
+        agreement=_panel(context, "report/kind_agreement", credit, ("credits",)),
+    )
+
+
+def _algorithm(context: Context, credit: Commit | None) -> str | None:
+    """The algorithm that really trained, which is not the configured one while the reward gate is closed."""
+    if credit is None:
+        return None
+    names = commits.read_table(context.store, credit, table="credits").column("algorithm")
+    return str(names[0].as_py()) if len(names) else None
+
+
+def _figures(context: Context, commit: Commit | None) -> Mapping[str, float]:
+    return {} if commit is None else figures_of(context.store, commit)
+
+
+def _panel(context: Context, name: str, commit: Commit | None, tables: Sequence[str]) -> Panel:
+    if commit is None:
+        return EMPTY
+    return Panel(_rows(name, _paths(context, commit, *tables)), source_line(name, [commit.key.text]))
+
+
+def _paths(context: Context, commit: Commit | None, *tables: str) -> dict[str, Sequence[object] | Table]:
+    """Files of these tables; none at all for a commit that is not there, which reads as an empty table."""
+    if commit is None:
+        return {name: [] for name in tables}
     return {name: commits.table_paths(context.store, commit, table=name) for name in tables}
 
 
-def _rows(name: str, relations: Mapping[str, object], **parameters: str | int) -> Rows:
-    return run_sql(f"report/{name}.sql", relations=relations, parameters=parameters).to_pylist()
+def _rows(name: str, relations: Relations, **parameters: str | int) -> Rows:
+    return run_sql(f"{name}.sql", relations=relations, parameters=parameters).to_pylist()

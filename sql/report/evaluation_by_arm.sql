@@ -25,7 +25,11 @@ select
     avg(outcome order by conversation_id) as success,
     stddev_samp(outcome order by conversation_id) / sqrt(count(outcome)) as success_error,
     avg(n_turns) filter (where outcome is not null) as mean_turns,
-    avg(assistant_tokens) filter (where outcome is not null) as mean_tokens
+    stddev_samp(n_turns order by conversation_id) filter (where outcome is not null)
+    / sqrt(count(outcome)) as turns_error,
+    avg(assistant_tokens) filter (where outcome is not null) as mean_tokens,
+    stddev_samp(assistant_tokens order by conversation_id) filter (where outcome is not null)
+    / sqrt(count(outcome)) as tokens_error
 from arms
 group by iteration, split, arm
 order by iteration, split, arm

@@ -11,7 +11,9 @@ select
     count(*) as conversations,
     avg(assistant_tokens) as mean_tokens,
     median(assistant_tokens) as median_tokens,
-    avg(outcome order by conversation_id) as success
+    count(outcome) as scored,
+    avg(outcome order by conversation_id) as success,
+    stddev_samp(outcome order by conversation_id) / sqrt(count(outcome)) as success_error
 from conversations
 where status = 'valid'
 group by iteration, policy_version, n_turns

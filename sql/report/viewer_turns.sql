@@ -1,11 +1,17 @@
--- Grain:  one row per turn of the conversations that the viewer shows, with every credit.
+-- Grain:  one row per turn of the conversations that the viewer shows, with every credit and advantage.
 -- Reads:  conversations, turns, credits   (one iteration)
 -- Params: $conversations                  (how many; half of them successes where there are enough)
 -- Drops:  conversations that were not kept; conversations beyond the sample, chosen by a hash of their id.
 -- Order:  success first, then conversation_id, turn_index
 
 with kept as (
-    select conversation_id, outcome, stop_reason, latent_json, messages_json
+    select
+        conversation_id,
+        outcome,
+        outcome_reason,
+        stop_reason,
+        latent_json,
+        messages_json
     from conversations
     where conversation_id in (select conversation_id from credits)
 ),
@@ -19,15 +25,18 @@ shown as (
 )
 
 select
-    shown.conversation_id,
-    shown.outcome,
-    shown.stop_reason,
-    shown.latent_json,
+    shown.*,
     turns.turn_index,
-    turns.user_text,
-    turns.assistant_text,
     turns.turn_kind,
     turns.response_tokens,
+    turns.finish_reason,
+    credits.score,
+    credits.credit_outcome,
+    credits.credit_itpo,
+    credits.credit_norm_itpo,
+    credits.credit_norm_itpo_share,
+    credits.credit_dirichlet,
+    credits.credit_oracle_pi,
     credits.advantage_outcome,
     credits.advantage_itpo,
     credits.advantage_norm_itpo,
