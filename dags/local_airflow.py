@@ -151,11 +151,11 @@ def stop_leftovers(place: Place) -> None:
 
 
 def session_of(leader: int) -> list[psutil.Process]:
-    """The processes whose session this one leads or led."""
+    """The living processes whose session this one leads or led."""
     found = []
     for pid in psutil.pids():
         try:
-            if os.getsid(pid) == leader:
+            if os.getsid(pid) == leader and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
                 found.append(psutil.Process(pid))
         except (ProcessLookupError, PermissionError, psutil.NoSuchProcess):
             continue
@@ -163,13 +163,16 @@ def session_of(leader: int) -> list[psutil.Process]:
 
 
 def end_sessions(leaders: list[int], *, grace_s: float) -> None:
-    """TERM, wait at most `grace_s`, KILL."""
-    members = [process for leader in leaders for process in session_of(leader)]
-    _signal_all(members, signal.SIGTERM)
-    psutil.wait_procs(members, timeout=grace_s)
-    members = [process for leader in leaders for process in session_of(leader)]
-    _signal_all(members, signal.SIGKILL)
-    psutil.wait_procs(members, timeout=grace_s)
+    """TERM, wait at most `grace_s`, KILL, and wait again."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        _signal_all(_members(leaders), number)
+        deadline = time.monotonic() + grace_s
+        while _members(leaders) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+
+def _members(leaders: list[int]) -> list[psutil.Process]:
+    return [process for leader in leaders for process in session_of(leader)]
 
 
 def _signal_all(processes: list[psutil.Process], number: int) -> None:
