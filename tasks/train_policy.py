@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from itpo_core.identifiers import derive_seed
+from itpo_core.policy_losses import decayed
 from itpo_core.streams import TurnTokens, spread_over_tokens, streams
 from itpo_core.trainers.base import PolicySettings, Trainer, TrainingBatch, TrainingResult
 from storage import commits, registry, weights
@@ -53,7 +54,7 @@ def train(
     on_progress: Progress | None,
 ) -> tuple[Commit, TrainingResult]:
     """Run the trainer in a scratch folder and commit what it wrote."""
-    out_folder = context.work_folder("policy")
+    out_folder = context.work_folder("train", "policy")
     result = trainer(context.config.train).train(
         training_batch(context, credit),
         parent_version=parent.name,
@@ -71,7 +72,7 @@ def train(
         artifacts=weights.put_folder(context.store, context.key("policy"), folder=out_folder),
         attempt=context.attempt,
     )
-    shutil.rmtree(out_folder)
+    shutil.rmtree(context.work_folder("train"))
     return commit, result
 
 
@@ -109,13 +110,12 @@ def _tokens(row: Mapping[str, Any]) -> TurnTokens:  # Any: column values
 def policy_settings(context: Context) -> PolicySettings:
     """The policy step of this iteration: learning rate and the clip's excess decay from iteration 1 on."""
     settings, age = context.config.train, context.iteration - 1
-    decay = settings.decay**age
     return PolicySettings(
         epochs=settings.epochs,
         minibatch_conversations=settings.minibatch,
-        learning_rate=settings.learning_rate * decay,
-        clip_low=settings.clip_floor + (settings.clip_low - settings.clip_floor) * decay,
-        clip_high=settings.clip_floor + (settings.clip_high - settings.clip_floor) * decay,
+        learning_rate=settings.learning_rate * settings.decay**age,
+        clip_low=decayed(settings.clip_low, settings.clip_floor, decay=settings.decay, iteration=age),
+        clip_high=decayed(settings.clip_high, settings.clip_floor, decay=settings.decay, iteration=age),
         dual_clip=settings.dual_clip,
         kl_weight=settings.kl_weight,
         entropy_weight=settings.entropy_weight,
