@@ -74,7 +74,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What one simulated user wants. `latent_json` is hidden from the assistant; `opening` is what it sees first."""
+    """What one simulated user wants; `latent_json` is hidden from the assistant, `opening` comes first."""
 
     scenario_id: str
     domain: str

@@ -1,5 +1,6 @@
 """What an experiment has shown: the gain of its current policy, what trained it, and every data digest."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +53,7 @@ def proof_of(config_path: str, overrides: dict[str, Any]) -> Proof:  # Any: JSON
         lower_points=100 * float(evidence[f"{GAIN}_lower"] or 0.0),
         upper_points=100 * float(evidence[f"{GAIN}_upper"] or 0.0),
         pairs=int(evidence[f"{GAIN}_pairs"] or 0),
-        trained=tuple(Trained(*row) for row in rows),
+        trained=tuple(_trained(row) for row in rows),
     )
 
 
@@ -88,6 +89,11 @@ def data_digests(config_path: str, overrides: dict[str, Any]) -> dict[str, str]:
     ]
     found = {key.text: commits.find(store, key) for key in keys}
     return {name: commit.digest for name, commit in found.items() if commit is not None}
+
+
+def _trained(row: Sequence[object]) -> Trained:
+    iteration, algorithm, turns, moved, spread, off_share = (str(value) for value in row)
+    return Trained(int(iteration), algorithm, int(turns), float(moved), float(spread), float(off_share))
 
 
 def _from_shares(row: Trained) -> bool:

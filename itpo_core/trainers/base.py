@@ -1,6 +1,6 @@
 """What can be swapped about training: credited turns and start weights in, weights and metrics out.
 
-Axes: B conversations, T tokens (right-padded). The trainer is blind to the algorithm: credit arrives as numbers.
+Axes: B conversations, T tokens (right-padded). The trainer is blind to the algorithm: it sees numbers.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""A configuration is refused where it is wrong, with the value and the remedy, and hashed where it matters."""
+"""A configuration is refused where it is wrong, with value and remedy, and hashed where it matters."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def test_an_experiment_name_that_could_leave_its_folder_is_refused(tmp_path: Pat
 def test_half_a_group_is_refused(tmp_path: Path):
     path = write(tmp_path, 'experiment = "shop"\n[collect]\nconversations = 12\n')
 
-    with pytest.raises(ConfigError, match="12 is not a multiple of collect.group_size 8"):
+    with pytest.raises(ConfigError, match=r"12 is not a multiple of collect\.group_size 8"):
         load(path)
 
 
@@ -66,7 +66,7 @@ def test_a_missing_file_says_where_others_are(tmp_path: Path):
 
 
 def test_a_file_that_is_not_toml_is_named(tmp_path: Path):
-    with pytest.raises(ConfigError, match="experiment.toml: not valid TOML"):
+    with pytest.raises(ConfigError, match=r"experiment\.toml: not valid TOML"):
         load(write(tmp_path, "experiment = "))
 
 

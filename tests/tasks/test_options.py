@@ -11,7 +11,9 @@ FILE = Path(__file__).parents[2] / "configs" / "sales_small.toml"
 
 
 def test_named_options_and_settings_override_the_file():
-    options = options_of(FILE, experiment="shop", seed=3, algorithm=Algorithm.OUTCOME, settings=["train.epochs=2"])
+    options = options_of(
+        FILE, experiment="shop", seed=3, algorithm=Algorithm.OUTCOME, settings=["train.epochs=2"]
+    )
 
     config = options.load()
 
