@@ -166,7 +166,7 @@ class Train(_Section):
 class Evaluate(_Section):
     """Held-out evaluation of candidate and incumbent on common scenarios and simulator seeds."""
 
-    unseen_scenarios: Positive = 768
+    unseen_scenarios: Positive = 1536
     seen_scenarios: Positive = 256
     bootstrap: Positive = 2000
 
