@@ -42,6 +42,7 @@ def run_params() -> dict[str, Param]:
             None,
             type=["null", "string"],
             enum=[None, *(algorithm.value for algorithm in Algorithm)],
+            values_display={"null": "as configured"},
             title="Algorithm",
             description="The turn reward that trains the policy. Empty: as configured.",
         ),
