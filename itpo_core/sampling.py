@@ -4,7 +4,7 @@ The recorded log-probability of a token is that of the distribution it was drawn
 temperature and top-p.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -18,7 +18,7 @@ Sampler = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 def tempered_logprobs(logits_BV: Tensor, temperature: float) -> Tensor:
     """Log-probabilities of softmax(logits / temperature); temperature is above 0."""
-    return torch.log_softmax(logits_BV / temperature, dim=-1)
+    return torch.log_softmax(logits_BV if temperature == 1 else logits_BV / temperature, dim=-1)
 
 
 def nucleus_logprobs(logprobs_BV: Tensor, top_p: float) -> Tensor:
@@ -36,13 +36,13 @@ def nucleus_logprobs(logprobs_BV: Tensor, top_p: float) -> Tensor:
 
 
 def draw(logprobs_BV: Tensor, uniforms_B: Tensor) -> Tensor:
-    """One token per row by inverting its cumulative distribution at a uniform number in [0, 1).
+    """One token per row by inverting its cumulative distribution at a number of `row_uniforms`.
 
     A token of probability 0 is never drawn. What a row draws depends on its own numbers alone.
     """
-    cumulative_BV = logprobs_BV.exp().cumsum(dim=-1, dtype=torch.float64)
+    cumulative_BV = logprobs_BV.exp().cumsum(dim=-1)
     targets_B1 = uniforms_B[:, None] * cumulative_BV[:, -1:]
-    return (cumulative_BV <= targets_B1).sum(dim=-1)
+    return torch.searchsorted(cumulative_BV, targets_B1, right=True)[:, 0]
 
 
 def sampler(temperature: float, top_p: float) -> Sampler:
@@ -78,11 +78,16 @@ def _drawn(logprobs_BV: Tensor, uniforms_B: Tensor) -> tuple[Tensor, Tensor]:
     return ids_B, logprobs_BV.gather(-1, ids_B[:, None])[:, 0]
 
 
-def row_uniforms(seed: int, count: int) -> NDArray[np.float64]:
-    """The uniform numbers in [0, 1) of one row, one per position, from a counter-based generator (Philox).
+def row_uniforms(seeds: Sequence[int], count: int) -> NDArray[np.float32]:
+    """Uniform numbers in [0, 1), (seeds, count): number t of a row is a hash of its seed and of t alone.
 
-    The first numbers do not depend on `count`. They are multiples of 2**-24, so that a product with a sum of
-    probabilities never rounds up to that sum.
+    They are multiples of 2**-23, so that a float32 product with a sum of probabilities never rounds up to it.
+    Source: the SplitMix64 generator, Steele, Lea and Flood, "Fast splittable pseudorandom number
+    generators" (OOPSLA 2014), section 5, read at counter t.
     """
-    generator = np.random.Generator(np.random.Philox(key=seed))
-    return generator.random(count, dtype=np.float32).astype(np.float64)
+    roots_B1 = np.array([seed % 2**64 for seed in seeds], dtype=np.uint64)[:, None]
+    mixed_BT = roots_B1 + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    mixed_BT = (mixed_BT ^ (mixed_BT >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed_BT = (mixed_BT ^ (mixed_BT >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed_BT ^= mixed_BT >> np.uint64(31)
+    return (mixed_BT >> np.uint64(41)).astype(np.float32) * np.float32(2**-23)

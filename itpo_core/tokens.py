@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from jinja2 import TemplateError
@@ -36,8 +37,12 @@ def suppress(logits_V: Tensor, suppressed_ids: Sequence[int]) -> Tensor:
     """
     if not suppressed_ids:
         return logits_V
-    index = torch.tensor(suppressed_ids, dtype=torch.long, device=logits_V.device)
-    return logits_V.index_fill(-1, index, SUPPRESSED_LOGIT)
+    return logits_V.index_fill(-1, _index(tuple(suppressed_ids), logits_V.device), SUPPRESSED_LOGIT)
+
+
+@cache
+def _index(ids: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(ids, dtype=torch.long, device=device)
 
 
 @dataclass(frozen=True, slots=True)

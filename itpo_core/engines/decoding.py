@@ -1,186 +1,246 @@
 """Feeding tokens to a causal LM over a cache that stays between turns.
 
-Axes: S rows of the batch, T tokens fed at once, P positions seen, V vocabulary. A row's position is its own.
+A batch is a row of slots, each with cells for the keys and values of one conversation's tokens; the cell and
+the position of a token are the same number. Axes: S slots that are fed, T tokens fed to each (right-padded),
+P cells in use, V vocabulary.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin
 
-
-@dataclass(frozen=True, slots=True)
-class Aligned:
-    """Every row is fed at the same positions, from `start` on."""
-
-    start: int
+Indices = NDArray[np.int64]
+# Storage grows by so many cells at a time: short conversations stay close together in memory.
+BLOCK = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Ragged:
-    """Each row is fed one token at its own position; `farthest` is the largest of positions_S."""
+class Place:
+    """Where fed tokens go: slots from `first` on, cells_ST of each; `used` counts the cells in use.
 
-    positions_S: Tensor
-    farthest: int
+    last_S is the index of each slot's last real token. What follows it is padding, whose cells are
+    overwritten before they are looked at.
+    """
+
+    first: int
+    cells_ST: Indices
+    last_S: Indices
+    used: int
+
+    @property
+    def slots(self) -> slice:
+        """The slots that are fed."""
+        return slice(self.first, self.first + len(self.cells_ST))
+
+    @property
+    def slots_S(self) -> Indices:
+        """The same, one by one."""
+        return np.arange(self.first, self.first + len(self.cells_ST))
+
+    @property
+    def positions_ST(self) -> Indices:
+        """The cells, with padding held back at the last real token: a model knows so many positions only."""
+        return np.minimum(self.cells_ST, self.cells_ST[:, :1] + self.last_S[:, None])
 
 
-Place = Aligned | Ragged
+def place_of(first: int, starts_S: Indices, *, counts_S: Indices) -> Place:
+    """The place of `counts_S` tokens from cells `starts_S` on."""
+    width = int(counts_S.max())
+    cells_ST = starts_S[:, None] + np.arange(width)
+    return Place(first, cells_ST, last_S=counts_S - 1, used=int(starts_S.max()) + width)
 
 
 class Stepper(Protocol):
     """A batch's cache with the model above it."""
 
-    def feed(self, tokens_ST: Tensor, place: Place) -> Tensor:
-        """Take the tokens in at their positions and return logits_SV (float32) after the last of them."""
+    def feed(self, tokens_ST: Indices, place: Place) -> Tensor:
+        """Take the tokens in and return logits_SV (float32) after each slot's last real one."""
         ...
 
-    def keep(self, rows: Tensor) -> None:
-        """Go on with these rows of the batch only, in this order."""
+    def move(self, source: Indices, target: Indices) -> None:
+        """Put what the source slots hold into the target slots, all at once."""
         ...
 
 
-# rows -> an empty batch
+# slots -> an empty batch
 StepperFactory = Callable[[int], Stepper]
 
 
-def seen(place: Place, count: int) -> int:
-    """How many positions the rows reach to once `count` tokens are fed there: P."""
-    return place.start + count if isinstance(place, Aligned) else place.farthest + 1
+def grown(storage: NDArray[np.float32], cells: int, *, axis: int) -> NDArray[np.float32]:
+    """A copy with room for so many cells, in whole blocks."""
+    shape = list(storage.shape)
+    shape[axis] = whole_blocks(cells) - shape[axis]
+    return np.concatenate([storage, np.zeros(shape, np.float32)], axis=axis)
 
 
-def position_ids(place: Place, count: int, *, device: torch.device) -> Tensor:
-    """The positions of the fed tokens: (1, T) or (S, 1)."""
-    if isinstance(place, Aligned):
-        return torch.arange(place.start, place.start + count, device=device)[None]
-    return place.positions_S[:, None]
+def whole_blocks(cells: int) -> int:
+    """The cells, rounded up to blocks."""
+    return -(-cells // BLOCK) * BLOCK
 
 
-def causal_mask(positions_ST: Tensor, count: int, *, dtype: torch.dtype) -> Tensor:
-    """(S, 1, T, P) to add to attention scores: 0 up to a token's own position, the lowest number after it."""
-    later = torch.arange(count, device=positions_ST.device) > positions_ST[:, None, :, None]
-    return torch.zeros(later.shape, dtype=dtype, device=later.device).masked_fill(
-        later, torch.finfo(dtype).min
-    )
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A place on the model's device."""
+
+    slots: slice
+    cells_ST: Tensor
+    used: int
 
 
-class _RowLayer(CacheLayerMixin):
-    """Keys and values of one layer in fixed storage (S, heads, positions, width), written where told."""
+class _SlotLayer(CacheLayerMixin):
+    """Keys and values of one layer, (slots, heads, cells, width), written where told."""
 
     is_compileable = False
     is_sliding = False
 
-    def __init__(self, max_tokens: int) -> None:
+    def __init__(self, slots: int) -> None:
         super().__init__()
-        self.max_tokens = max_tokens
-        self.place: Place = Aligned(0)
+        self.slots = slots
+        self.target: _Target | None = None
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Allocate for the widths that the first tokens show."""
-        self.keys = _storage(key_states, self.max_tokens)
-        self.values = _storage(value_states, self.max_tokens)
+        """Begin without cells, with the widths that the first tokens show."""
+        self.keys = key_states.new_zeros((self.slots, key_states.shape[1], 0, key_states.shape[3]))
+        self.values = value_states.new_zeros((self.slots, value_states.shape[1], 0, value_states.shape[3]))
         self.is_initialized = True
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Write at the current place and return everything up to the farthest position."""
+        """Write where told and return all cells in use of the slots that are fed."""
         if self.keys is None or self.values is None:
             self.lazy_initialization(key_states, value_states)
             return self.update(key_states, value_states)
-        _write(self.keys, key_states, place=self.place)
-        _write(self.values, value_states, place=self.place)
-        reached = seen(self.place, key_states.shape[-2])
-        return self.keys[:, :, :reached], self.values[:, :, :reached]
+        target = self._told()
+        self.keys = _with_room(self.keys, target.used)
+        self.values = _with_room(self.values, target.used)
+        return _written(self.keys, key_states, target=target), _written(
+            self.values, value_states, target=target
+        )
 
-    def keep(self, rows: Tensor) -> None:
-        """Drop the other rows' keys and values."""
+    def move(self, source: Tensor, target: Tensor) -> None:
+        """See `Stepper.move`."""
         if self.keys is not None and self.values is not None:
-            self.keys, self.values = self.keys[rows], self.values[rows]
+            self.keys[target] = self.keys[source]
+            self.values[target] = self.values[source]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Positions seen and the first of them."""
-        return seen(self.place, query_length), 0
+        """Cells in use and the first of them."""
+        return self._told().used, 0
 
     def get_seq_length(self) -> int:
-        """Positions filled before the current tokens, in the farthest row."""
-        return seen(self.place, 0) if isinstance(self.place, Aligned) else self.place.farthest
+        """Cells filled before the present tokens, in the fullest slot."""
+        return 0 if self.target is None else self.target.used - self.target.cells_ST.shape[1]
 
     def get_max_length(self) -> int:
-        """The fixed number of positions."""
-        return self.max_tokens
+        """Without a limit of its own."""
+        return -1
+
+    def _told(self) -> _Target:
+        if self.target is None:
+            raise RuntimeError("a cache layer was used before it was told where to write")
+        return self.target
 
 
-def _storage(states: Tensor, max_tokens: int) -> Tensor:
-    rows, heads, _, width = states.shape
-    return states.new_zeros((rows, heads, max_tokens, width))
+def _with_room(storage: Tensor, cells: int) -> Tensor:
+    if cells <= storage.shape[2]:
+        return storage
+    slots, heads, present, width = storage.shape
+    return torch.cat(
+        [storage, storage.new_zeros((slots, heads, whole_blocks(cells) - present, width))], dim=2
+    )
 
 
-def _write(storage: Tensor, states: Tensor, *, place: Place) -> None:
-    if isinstance(place, Aligned):
-        storage[:, :, place.start : place.start + states.shape[2]] = states
-    else:
-        rows = torch.arange(len(states), device=states.device)
-        storage[rows, :, place.positions_S] = states[:, :, 0]
+def _written(storage: Tensor, states: Tensor, *, target: _Target) -> Tensor:
+    """Write states (S, heads, T, width); all cells in use of the slots that were written."""
+    fed = storage[target.slots]
+    slots_S1 = torch.arange(len(states), device=states.device)[:, None]
+    fed[slots_S1, :, target.cells_ST] = states.transpose(1, 2)
+    return fed[:, :, : target.used]
+
+
+def causal_mask(cells_ST: Tensor, used: int, *, dtype: torch.dtype) -> Tensor:
+    """(S, 1, T, P) to add to attention scores: 0 up to a token's own cell, the lowest number after it."""
+    later = torch.arange(used, device=cells_ST.device) > cells_ST[:, None, :, None]
+    return torch.zeros(later.shape, dtype=dtype, device=later.device).masked_fill_(
+        later, torch.finfo(dtype).min
+    )
 
 
 class GenericStepper:
-    """Any causal LM of the library, through its own forward and a cache with per-row writes."""
+    """Any causal LM of the library, through its own forward and a cache with per-slot writes."""
 
-    def __init__(self, model: PreTrainedModel, *, max_tokens: int) -> None:
+    def __init__(self, model: PreTrainedModel, *, slots: int) -> None:
         self._model = model
-        self._layers = [_RowLayer(max_tokens) for _ in range(model.config.num_hidden_layers)]
+        self._layers = [_SlotLayer(slots) for _ in range(model.config.num_hidden_layers)]
         self._cache = Cache(layers=list(self._layers))
 
-    def feed(self, tokens_ST: Tensor, place: Place) -> Tensor:
-        """One forward over the fed tokens; only the last one's logits are computed."""
+    def feed(self, tokens_ST: Indices, place: Place) -> Tensor:
+        """One forward; logits are computed only where some slot's last token is."""
+        cells_ST = self._on_device(place.cells_ST)
         for layer in self._layers:
-            layer.place = place
-        count = tokens_ST.shape[1]
-        positions = position_ids(place, count, device=tokens_ST.device)
-        positions_ST = positions.expand(len(tokens_ST), count)
+            layer.target = _Target(place.slots, cells_ST, place.used)
+        kept, which_S = np.unique(place.last_S, return_inverse=True)
         output = self._model(
-            input_ids=tokens_ST,
-            position_ids=positions_ST,
-            attention_mask=causal_mask(positions_ST, seen(place, count), dtype=self._model.dtype),
+            input_ids=self._on_device(tokens_ST),
+            position_ids=self._on_device(place.positions_ST),
+            attention_mask=causal_mask(cells_ST, place.used, dtype=self._model.dtype),
             past_key_values=self._cache,
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=self._on_device(kept),
         )
-        return output.logits[:, -1].float()
+        return output.logits[self._on_device(np.arange(len(tokens_ST))), self._on_device(which_S)].float()
 
-    def keep(self, rows: Tensor) -> None:
-        """Go on with these rows only."""
+    def move(self, source: Indices, target: Indices) -> None:
+        """See `Stepper.move`."""
         for layer in self._layers:
-            layer.keep(rows)
+            layer.move(self._on_device(source), self._on_device(target))
+
+    def _on_device(self, indices: Indices) -> Tensor:
+        return torch.from_numpy(indices).to(self._model.device)
 
 
 def generic_steppers(model: PreTrainedModel, max_tokens: int) -> StepperFactory:
     """Batches over any causal LM."""
-    return lambda _rows: GenericStepper(model, max_tokens=max_tokens)
+    return lambda slots: GenericStepper(model, slots=slots)
 
 
 def stepping_gap(model: PreTrainedModel, steppers: StepperFactory) -> float:
-    """Largest difference between step-by-step logits (rows apart by one position) and one plain forward.
+    """Largest difference between logits fed piece by piece and those of one plain forward.
 
-    Relative to the largest logit; a sound decoder shows rounding only.
+    Relative to the largest logit; a sound decoder shows rounding only. The pieces are a chunk with padding, a
+    step of slots that stand one cell apart, and a chunk after they have changed places.
     """
-    vocabulary = model.config.vocab_size
-    tokens_ST = (torch.arange(12, device=model.device).reshape(2, 6) * 7 + 1) % vocabulary
+    tokens_ST = (np.arange(12).reshape(2, 6) * 7 + 1) % model.config.vocab_size
     stepper = steppers(2)
+    swapped = np.array([1, 0])
     with torch.inference_mode():
-        expected_STV = model(input_ids=tokens_ST, use_cache=False).logits.float()
-        gaps = [
-            stepper.feed(tokens_ST[:, :3], Aligned(0)) - expected_STV[:, 2],
-            stepper.feed(tokens_ST[:, 3:4], Aligned(3)) - expected_STV[:, 3],
-        ]
-        # The first row steps back to where it was: feeding a token again changes nothing.
-        positions_S = torch.tensor([3, 4], device=model.device)
-        rows = torch.arange(2, device=model.device)
-        stepped_SV = stepper.feed(tokens_ST[rows, positions_S][:, None], Ragged(positions_S, farthest=4))
-        gaps.append(stepped_SV - expected_STV[rows, positions_S])
-    largest = max(float(gap.abs().max()) for gap in gaps)
-    return largest / max(1.0, float(expected_STV.abs().max()))
+        ids = torch.from_numpy(tokens_ST).to(model.device)
+        expected_STV = model(input_ids=ids, use_cache=False).logits.float()
+        gaps = [_gap(stepper, tokens_ST, expected_STV, starts=(0, 0), counts=(3, 4))]
+        gaps += [_gap(stepper, tokens_ST, expected_STV, starts=(3, 4), counts=(1, 1))]
+        stepper.move(np.arange(2), swapped)
+        gaps += [_gap(stepper, tokens_ST[swapped], expected_STV[swapped], starts=(5, 4), counts=(1, 2))]
+    return max(gaps) / max(1.0, float(expected_STV.abs().max()))
+
+
+def _gap(
+    stepper: Stepper,
+    tokens_ST: Indices,
+    expected_STV: Tensor,
+    *,
+    starts: tuple[int, int],
+    counts: tuple[int, int],
+) -> float:
+    place = place_of(0, np.array(starts), counts_S=np.array(counts))
+    rows = np.arange(2)
+    fed_ST = tokens_ST[rows[:, None], place.positions_ST]
+    expected_SV = expected_STV[rows, place.cells_ST[:, 0] + place.last_S]
+    return float((stepper.feed(fed_ST, place) - expected_SV).abs().max())

@@ -1,49 +1,48 @@
-"""A hand-written step of the Qwen2 architecture: the same numbers as the library's forward, less overhead.
+"""A hand-written pass of the Qwen2 architecture on the CPU: the library's numbers with far less overhead.
 
-Norm weights are folded into the projections that follow them; query, key and value are one product; rotary
-embedding is one complex product over pairs that lie side by side; keys lie transposed, as scores read them.
-Axes: S rows, T tokens fed at once, C channels, D width of a head, P positions. Weights are copied when made.
+A narrow model spends its time between the products: so norm weights are folded into the projections that
+follow them, query, key and value are one product, rotary embedding is one complex product in place, keys lie
+transposed as scores read them, the last layer goes on with the last tokens only, and numpy calls the
+products, because it calls them faster than torch does. Weights are copied when made. Axes: S slots, T tokens
+fed to each, N = S x T, C channels, H heads, D width of a head, P cells in use.
 """
 
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
-from itpo_core.engines.decoding import (
-    Aligned,
-    Place,
-    Stepper,
-    StepperFactory,
-    causal_mask,
-    generic_steppers,
-    position_ids,
-    seen,
-)
+from itpo_core.engines.decoding import Place, StepperFactory, generic_steppers, grown
+
+Floats = NDArray[np.float32]
+# Added to the scores of cells that lie after a token's own.
+LATER = np.float32(-1e30)
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
     """Transposed weights, norms folded in: (channels in, channels out)."""
 
-    query_key_value: Tensor
-    bias: Tensor
-    attention_out: Tensor
-    gate_up: Tensor
-    down: Tensor
+    query_key_value: Floats
+    bias: Floats
+    attention_out: Floats
+    gate_up: Floats
+    down: Floats
 
 
 @dataclass(frozen=True, slots=True)
 class _Weights:
-    embedding: Tensor
+    embedding: Floats
     layers: tuple[_Layer, ...]
-    vocabulary: Tensor
+    vocabulary: Floats
     # Complex unit numbers (positions, D / 2): how far each pair of channels turns at each position.
-    turns: Tensor
+    turns: NDArray[np.complex64]
     heads: int
     kv_heads: int
     width: int
@@ -51,144 +50,152 @@ class _Weights:
 
 
 def fused_qwen2_steppers(model: PreTrainedModel, max_tokens: int) -> StepperFactory:
-    """Batches over a Qwen2 model; with sliding windows or not in fp32 it goes through the library."""
+    """Batches over a Qwen2 model; with sliding windows, not in fp32 or not on the CPU through the library."""
     config = cast(Qwen2Config, model.config)
     plain = all(kind == "full_attention" for kind in config.layer_types or ()) and config.hidden_act == "silu"
-    if not plain or model.dtype != torch.float32:
+    if not plain or model.dtype != torch.float32 or model.device.type != "cpu":
         return generic_steppers(model, max_tokens)
     weights = _read(cast(Qwen2ForCausalLM, model), max_tokens)
-    return lambda rows: _FusedStepper(weights, rows=rows, max_tokens=max_tokens)
+    return lambda slots: _FusedStepper(weights, slots=slots)
 
 
+@torch.no_grad()
 def _read(model: Qwen2ForCausalLM, max_tokens: int) -> _Weights:
     config = model.config
     width = config.hidden_size // config.num_attention_heads
-    positions = torch.arange(max_tokens, device=model.device)[None]
-    with torch.no_grad():
-        cosines, sines = model.model.rotary_emb(torch.zeros(1, device=model.device), positions)
-        layers = tuple(_read_layer(cast(Qwen2DecoderLayer, layer), width) for layer in model.model.layers)
-        return _Weights(
-            embedding=model.model.embed_tokens.weight.detach().clone(),
-            layers=layers,
-            vocabulary=_folded(model.lm_head.weight, model.model.norm.weight),
-            turns=torch.complex(cosines[0, :, : width // 2], sines[0, :, : width // 2]),
-            heads=config.num_attention_heads,
-            kv_heads=config.num_key_value_heads or config.num_attention_heads,
-            width=width,
-            epsilon=config.rms_norm_eps,
-        )
+    cosines, sines = model.model.rotary_emb(torch.zeros(1), torch.arange(max_tokens)[None])
+    return _Weights(
+        embedding=model.model.embed_tokens.weight.numpy().copy(),
+        layers=tuple(_read_layer(cast(Qwen2DecoderLayer, layer), width) for layer in model.model.layers),
+        vocabulary=_folded(model.lm_head.weight, model.model.norm.weight),
+        turns=torch.complex(cosines[0, :, : width // 2], sines[0, :, : width // 2]).numpy(),
+        heads=config.num_attention_heads,
+        kv_heads=config.num_key_value_heads or config.num_attention_heads,
+        width=width,
+        epsilon=config.rms_norm_eps,
+    )
 
 
 def _read_layer(layer: Qwen2DecoderLayer, width: int) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     query, key, value = attention.q_proj, attention.k_proj, attention.v_proj
-    # Scores are scaled once here instead of at every step.
+    # Scores are scaled once here instead of in every pass.
     scale = width**-0.5
-    weight = torch.cat(
-        [_paired(query.weight, width) * scale, _paired(key.weight, width), value.weight.detach()]
-    )
-    bias = torch.cat([_paired(query.bias, width) * scale, _paired(key.bias, width), value.bias.detach()])
+    weight = torch.cat([_paired(query.weight, width) * scale, _paired(key.weight, width), value.weight])
+    bias = torch.cat([_paired(query.bias, width) * scale, _paired(key.bias, width), value.bias])
+    gate_up = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
     return _Layer(
         query_key_value=_folded(weight, layer.input_layernorm.weight),
-        bias=bias,
-        attention_out=attention.o_proj.weight.detach().t().contiguous(),
-        gate_up=_folded(
-            torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]), layer.post_attention_layernorm.weight
-        ),
-        down=mlp.down_proj.weight.detach().t().contiguous(),
+        bias=bias.numpy(),
+        attention_out=_transposed(attention.o_proj.weight),
+        gate_up=_folded(gate_up, layer.post_attention_layernorm.weight),
+        down=_transposed(mlp.down_proj.weight),
     )
 
 
-def _folded(weight: Tensor, norm: Tensor) -> Tensor:
-    return (weight * norm).detach().t().contiguous()
+def _folded(weight: Tensor, norm: Tensor) -> Floats:
+    return _transposed(weight * norm)
+
+
+def _transposed(weight: Tensor) -> Floats:
+    return weight.t().contiguous().clone().numpy()
 
 
 def _paired(weight: Tensor, width: int) -> Tensor:
     """Channels i and i + D / 2 of every head side by side: scores do not depend on the order of channels."""
-    halves = weight.detach().reshape(-1, 2, width // 2, *weight.shape[1:])
+    halves = weight.reshape(-1, 2, width // 2, *weight.shape[1:])
     return halves.transpose(1, 2).reshape(weight.shape)
 
 
-class _FusedStepper(Stepper):
-    """Keys (S, kv heads, D, positions) and values (S, kv heads, positions, D) of every layer."""
+class _FusedStepper:
+    """Keys (slots, kv heads, D, cells) and values (slots, kv heads, cells, D) of every layer."""
 
-    def __init__(self, weights: _Weights, *, rows: int, max_tokens: int) -> None:
+    def __init__(self, weights: _Weights, *, slots: int) -> None:
         self._weights = weights
-        self._max_tokens = max_tokens
-        layers, heads, width = len(weights.layers), weights.kv_heads, weights.width
-        device = weights.embedding.device
-        self._keys = list(torch.zeros((layers, rows, heads, width, max_tokens), device=device))
-        self._values = list(torch.zeros((layers, rows, heads, max_tokens, width), device=device))
+        shape = (slots, weights.kv_heads)
+        self._keys = [np.zeros((*shape, weights.width, 0), np.float32) for _ in weights.layers]
+        self._values = [np.zeros((*shape, 0, weights.width), np.float32) for _ in weights.layers]
 
-    def feed(self, tokens_ST: Tensor, place: Place) -> Tensor:
+    def feed(self, tokens_ST: NDArray[np.int64], place: Place) -> Tensor:
         """See `Stepper.feed`."""
-        rows, count = tokens_ST.shape
         weights = self._weights
-        turns = self._turns(place, count)
-        mask = self._mask(place, count)
-        hidden = functional.embedding(tokens_ST.reshape(-1), weights.embedding)
+        self._grow(place.used)
+        turns = weights.turns[place.positions_ST][:, :, None]
+        later = _later(place)
+        last = np.arange(len(tokens_ST)), place.last_S
+        hidden_NC = weights.embedding[tokens_ST.reshape(-1)]
         for index, layer in enumerate(weights.layers):
-            projected = torch.addmm(layer.bias, _normed(hidden, weights.epsilon), layer.query_key_value)
-            query = self._write(index, projected.view(rows, count, -1, weights.width), turns, place)
-            mixed = self._attend(index, query, mask, seen(place, count))
-            hidden = torch.addmm(hidden, mixed.reshape(rows * count, -1), layer.attention_out)
-            gate, up = torch.mm(_normed(hidden, weights.epsilon), layer.gate_up).chunk(2, dim=-1)
-            hidden = torch.addmm(hidden, functional.silu(gate).mul_(up), layer.down)
-        last = hidden.view(rows, count, -1)[:, -1]
-        return torch.mm(_normed(last, weights.epsilon), weights.vocabulary)
+            projected = hidden_NC @ layer.query_key_value
+            projected *= _inverse_size(hidden_NC, weights.epsilon)
+            projected += layer.bias
+            projected_STHD = projected.reshape(*tokens_ST.shape, -1, weights.width)
+            self._write(index, projected_STHD, turns=turns, place=place)
+            queries_STHD = projected_STHD[:, :, : weights.heads]
+            if index == len(weights.layers) - 1:
+                # Nothing looks at the last layer but the last tokens' logits.
+                hidden_NC = hidden_NC.reshape(*tokens_ST.shape, -1)[last]
+                queries_STHD, later = queries_STHD[last][:, None], later[last][:, None]
+            mixed = self._attend(index, queries_STHD, later=later, place=place)
+            hidden_NC += mixed @ layer.attention_out
+            gate_up = hidden_NC @ layer.gate_up
+            gate_up *= _inverse_size(hidden_NC, weights.epsilon)
+            hidden_NC += _gated(gate_up) @ layer.down
+        logits_SV = hidden_NC @ weights.vocabulary
+        logits_SV *= _inverse_size(hidden_NC, weights.epsilon)
+        return torch.from_numpy(logits_SV)
 
-    def keep(self, rows: Tensor) -> None:
-        """See `Stepper.keep`."""
-        self._keys = [keys[rows] for keys in self._keys]
-        self._values = [values[rows] for values in self._values]
+    def move(self, source: NDArray[np.int64], target: NDArray[np.int64]) -> None:
+        """See `Stepper.move`."""
+        for stored in (*self._keys, *self._values):
+            stored[target] = stored[source]
 
-    def _turns(self, place: Place, count: int) -> Tensor:
-        if isinstance(place, Aligned):
-            return self._weights.turns[place.start : place.start + count, None]
-        return self._weights.turns[place.positions_S][:, None, None]
+    def _grow(self, cells: int) -> None:
+        if cells > self._keys[0].shape[3]:
+            self._keys = [grown(keys, cells, axis=3) for keys in self._keys]
+            self._values = [grown(values, cells, axis=2) for values in self._values]
 
-    def _mask(self, place: Place, count: int) -> Tensor | None:
-        if isinstance(place, Aligned) and count == 1:
-            return None
-        positions = position_ids(place, count, device=self._weights.embedding.device)
-        return causal_mask(positions, seen(place, count), dtype=torch.float32)
+    def _write(
+        self, index: int, projected_STHD: Floats, *, turns: NDArray[np.complex64], place: Place
+    ) -> None:
+        """Turn queries and keys to their positions, in place, and store keys and values."""
+        first_key, first_value = self._weights.heads, self._weights.heads + self._weights.kv_heads
+        pairs = projected_STHD[:, :, :first_value].view(np.complex64)
+        pairs *= turns
+        slots_S1 = place.slots_S[:, None]
+        self._keys[index][slots_S1, :, :, place.cells_ST] = projected_STHD[:, :, first_key:first_value]
+        self._values[index][slots_S1, :, place.cells_ST] = projected_STHD[:, :, first_value:]
 
-    def _write(self, index: int, projected: Tensor, turns: Tensor, place: Place) -> Tensor:
-        """Turn queries and keys to their place, store keys and values. Returns queries (S, T, heads, D)."""
-        heads, kv_heads = self._weights.heads, self._weights.kv_heads
-        rows, count, _, width = projected.shape
-        turning = projected[:, :, : heads + kv_heads].unflatten(-1, (width // 2, 2))
-        turned = torch.view_as_real(torch.view_as_complex(turning) * turns).flatten(-2)
-        key, value = turned[:, :, heads:], projected[:, :, heads + kv_heads :]
-        if isinstance(place, Aligned):
-            stop = place.start + count
-            self._keys[index][..., place.start : stop] = key.permute(0, 2, 3, 1)
-            self._values[index][:, :, place.start : stop] = value.transpose(1, 2)
-        else:
-            every = torch.arange(rows, device=projected.device)
-            self._keys[index][every, :, :, place.positions_S] = key[:, 0]
-            self._values[index][every, :, place.positions_S] = value[:, 0]
-        return turned[:, :, :heads]
-
-    def _attend(self, index: int, query: Tensor, mask: Tensor | None, reached: int) -> Tensor:
-        """Queries that share a key head are rows of one product. Returns (S, T, heads x D)."""
-        rows, count, heads, width = query.shape
+    def _attend(self, index: int, queries_STHD: Floats, *, later: Floats, place: Place) -> Floats:
+        """Queries that share a key head are rows of one product. Returns (N, heads x D)."""
+        slots, count, heads, width = queries_STHD.shape
         kv_heads = self._weights.kv_heads
         shared = heads // kv_heads
-        grouped = query.view(rows, count, kv_heads, shared, width).permute(0, 2, 3, 1, 4)
-        grouped = grouped.reshape(rows * kv_heads, shared * count, width)
-        keys = self._keys[index].view(rows * kv_heads, width, -1)[:, :, :reached]
-        values = self._values[index].view(rows * kv_heads, -1, width)[:, :reached]
-        scores = torch.bmm(grouped, keys)
-        if mask is not None:
-            whole = scores.view(rows, kv_heads * shared, count, reached) + mask
-            scores = whole.view(rows * kv_heads, shared * count, reached)
-        mixed = torch.bmm(torch.softmax(scores, dim=-1), values)
-        mixed = mixed.view(rows, kv_heads, shared, count, width).permute(0, 3, 1, 2, 4)
-        return mixed.reshape(rows, count, heads * width)
+        queries = queries_STHD.reshape(slots, count, kv_heads, shared, width).transpose(0, 2, 3, 1, 4)
+        queries = queries.reshape(slots, kv_heads, shared * count, width)
+        scores = queries @ self._keys[index][place.slots, :, :, : place.used]
+        whole = scores.reshape(slots, heads, count, place.used)
+        whole += later[:, None]
+        shares = torch.softmax(torch.from_numpy(scores), dim=-1).numpy()
+        mixed = shares @ self._values[index][place.slots, :, : place.used]
+        mixed = mixed.reshape(slots, kv_heads, shared, count, width).transpose(0, 3, 1, 2, 4)
+        return mixed.reshape(slots * count, heads * width)
 
 
-def _normed(hidden: Tensor, epsilon: float) -> Tensor:
-    """Root-mean-square norm without its weight (Zhang and Sennrich, arXiv:1910.07467)."""
-    scale = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True).square_().div_(hidden.shape[-1])
-    return hidden * scale.add_(epsilon).rsqrt_()
+def _later(place: Place) -> Floats:
+    """(S, T, P) to add to scores: nothing up to a token's own cell."""
+    is_later_STP = np.arange(place.used) > place.cells_ST[:, :, None]
+    return np.multiply(is_later_STP, LATER, dtype=np.float32)
+
+
+def _inverse_size(hidden_NC: Floats, epsilon: float) -> Floats:
+    """One over the root mean square of each row, (N, 1): the norm without its weight (arXiv:1910.07467)."""
+    squares_N = np.einsum("nc,nc->n", hidden_NC, hidden_NC)
+    squares_N /= hidden_NC.shape[1]
+    squares_N += epsilon
+    return (1 / np.sqrt(squares_N, out=squares_N))[:, None]
+
+
+def _gated(gate_up: Floats) -> Floats:
+    """silu(gate) x up (Shazeer, arXiv:2002.05202)."""
+    gate, up = torch.from_numpy(gate_up).chunk(2, dim=-1)
+    return functional.silu(gate).mul_(up).numpy()

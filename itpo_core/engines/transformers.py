@@ -1,7 +1,8 @@
-"""The default engine: any Hugging Face causal LM, streamed in lock-step over a cache that outlives the turns.
+"""The default engine: any Hugging Face causal LM, streamed over a cache that outlives the turns.
 
-Every row is one stream of tokens that only grows. At each step every ready row takes in its next known token
-or speaks one; rows that wait for a user stand still. B rows in all, S rows still in the cache (slots).
+Every row is one stream of tokens that only grows, and lives in a slot of the cache. Rows that speak go on in
+lock-step, one token each; rows that were given text wait until taking it in, all of it at once, is worth a
+pass of its own. Rows that wait for a user stand still. B rows in all, S slots that are fed.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,11 +15,11 @@ from transformers import PreTrainedModel
 
 from itpo_core.engines.base import Sampling, SpokenTurn
 from itpo_core.engines.decoding import (
-    Aligned,
-    Ragged,
+    Indices,
     Stepper,
     StepperFactory,
     generic_steppers,
+    place_of,
     stepping_gap,
 )
 from itpo_core.engines.fused_qwen2 import fused_qwen2_steppers
@@ -29,8 +30,10 @@ from itpo_core.types import FinishReason, Message
 DECODERS: MappingProxyType[str, Callable[[PreTrainedModel, int], StepperFactory]] = MappingProxyType(
     {"qwen2": fused_qwen2_steppers}
 )
-# Below this share of open rows the cache is rewritten without the closed ones.
-COMPACT_BELOW = 0.7
+# Text is taken in once as many rows wait to hear theirs as there are rows that speak, times this.
+HEAR_AT = 0.8
+# While this share of the slots from first to last speaks, the others are fed along; below, rows change slots.
+DENSE = 0.9
 # Rounding stays three orders below; a wrong mask or position is far above.
 MAX_STEPPING_GAP = 1e-3
 _READY, _WAITING, _CLOSED = range(3)
@@ -45,13 +48,17 @@ class TransformersEngine:
         chat_format: ChatFormat,
         *,
         max_context_tokens: int,
+        max_fed_tokens: int = 16_384,
         device: torch.device | str = "cpu",
     ) -> None:
-        """Raises ValueError for a context beyond the model's, or a model that cannot be decoded in steps."""
+        """`max_fed_tokens` bounds what one pass takes in; what is left of longer texts follows in the next.
+
+        Raises ValueError for a context beyond the model's, or a model that cannot be decoded in steps."""
         _check_context(model, max_context_tokens)
         self._model = model.to(torch.device(device)).eval()  # pyright: ignore[reportArgumentType]
         self._format = chat_format
         self._max_context_tokens = max_context_tokens
+        self._max_fed_tokens = max_fed_tokens
         decoder = DECODERS.get(model.config.model_type, generic_steppers)
         self._steppers = decoder(self._model, max_context_tokens)
         _check_stepping(self._model, self._steppers)
@@ -68,9 +75,9 @@ class TransformersEngine:
             self._steppers(len(streams)),
             self._format,
             streams=streams,
-            uniforms_BT=_uniforms(seeds, self._max_context_tokens),
+            uniforms_BT=row_uniforms(seeds, self._max_context_tokens),
             sampling=sampling,
-            device=self._model.device,
+            max_fed_tokens=self._max_fed_tokens,
         )
 
     def _check_openings(self, streams: Sequence[Sequence[int]], max_new_tokens: int) -> None:
@@ -105,8 +112,12 @@ def _check_stepping(model: PreTrainedModel, steppers: StepperFactory) -> None:
         )
 
 
-def _uniforms(seeds: Sequence[int], count: int) -> NDArray[np.float64]:
-    return np.stack([row_uniforms(seed, count) for seed in seeds]) if seeds else np.zeros((0, count))
+def _first_equal(streams: Sequence[Sequence[int]]) -> Indices:
+    """Per stream the index of the first one that equals it."""
+    first: dict[tuple[int, ...], int] = {}
+    return np.array(
+        [first.setdefault(tuple(stream), row) for row, stream in enumerate(streams)], dtype=np.int64
+    )
 
 
 class TransformersSession:
@@ -118,15 +129,15 @@ class TransformersSession:
         chat_format: ChatFormat,
         *,
         streams: Sequence[Sequence[int]],
-        uniforms_BT: NDArray[np.float64],
+        uniforms_BT: NDArray[np.float32],
         sampling: Sampling,
-        device: torch.device,
+        max_fed_tokens: int,
     ) -> None:
         rows = len(streams)
         self._stepper = stepper
         self._format = chat_format
-        self._device = device
         self._uniforms_BT = uniforms_BT
+        self._max_fed_tokens = max_fed_tokens
         self._max_new_tokens = sampling.max_new_tokens
         self._draw = sampler(sampling.temperature, sampling.top_p)
         self._tokens_BT = np.zeros(uniforms_BT.shape, dtype=np.int64)
@@ -137,14 +148,15 @@ class TransformersSession:
         self._heard_B = np.zeros(rows, dtype=np.int64)
         self._start_B = np.zeros(rows, dtype=np.int64)
         self._state_B = np.full(rows, _READY, dtype=np.int8)
-        self._slots_S = np.arange(rows)
+        self._slot_B = np.arange(rows)
+        self._row_at_B = np.arange(rows)
+        self._twin_B = _first_equal(streams)
         for row, stream in enumerate(streams):
             self._give(row, stream)
 
     def advance(self) -> list[SpokenTurn]:
         """See `Session.advance`."""
         with torch.inference_mode():
-            self._compact()
             finished: list[int] = []
             while not finished and (self._state_B == _READY).any():
                 finished = self._step()
@@ -174,48 +186,73 @@ class TransformersSession:
         self._tokens_BT[row, known : known + len(ids)] = ids
         self._known_B[row] = self._start_B[row] = known + len(ids)
 
-    def _compact(self) -> None:
-        is_open_S = self._state_B[self._slots_S] != _CLOSED
-        if 0 < is_open_S.sum() < COMPACT_BELOW * len(is_open_S):
-            self._stepper.keep(torch.from_numpy(np.flatnonzero(is_open_S)).to(self._device))
-            self._slots_S = self._slots_S[is_open_S]
-
     def _step(self) -> list[int]:
-        """Feed every ready row; those with nothing left to take in speak a token. Returns finished rows."""
-        slots_S = self._slots_S
-        is_ready_S = self._state_B[slots_S] == _READY
-        ready = slots_S[is_ready_S]
-        starts = self._fed_B[ready]
-        if (starts == starts[0]).all():
-            logits_SV, count = self._feed_aligned(slots_S, ready)
-        else:
-            logits_SV, count = self._feed_ragged(slots_S), 1
-        self._fed_B[ready] += count
-        speaks_S = is_ready_S & (self._fed_B[slots_S] == self._known_B[slots_S])
-        speakers = slots_S[speaks_S]
+        """One pass of the model for the rows that speak, or for those that hear. Returns finished rows."""
+        pending_B = np.where(self._state_B == _READY, self._known_B - self._fed_B, 0)
+        hearing, speaking = np.flatnonzero(pending_B > 1), np.flatnonzero(pending_B == 1)
+        if not len(hearing) or len(hearing) < HEAR_AT * len(speaking):
+            slots = self._arrange(speaking, density=DENSE)
+            rows_S = self._row_at_B[slots]
+            return self._speak(rows_S, self._feed(slots, (pending_B == 1)[rows_S].astype(np.int64)))
+        if self._fed_B[hearing].any():
+            slots = self._arrange(hearing, density=1.0)
+            rows_S = self._row_at_B[slots]
+            return self._speak(rows_S, self._feed(slots, self._bounded(pending_B[rows_S])))
+        return self._hear_openings(hearing, pending_B)
+
+    def _hear_openings(self, rows: Indices, pending_B: Indices) -> list[int]:
+        """Equal openings are taken in once, and what came of it is copied."""
+        _, first, which = np.unique(self._twin_B[rows], return_index=True, return_inverse=True)
+        slots = self._arrange(rows[first], density=1.0)
+        counts_S = self._bounded(pending_B[self._row_at_B[slots]])
+        logits_SV = self._feed(slots, counts_S)
+        source = self._slot_B[rows[first]][which] - slots.start
+        self._stepper.move(slots.start + source, self._slot_B[rows])
+        self._fed_B[rows] = counts_S[source]
+        return self._speak(rows, logits_SV[torch.from_numpy(source)])
+
+    def _bounded(self, pending_S: Indices) -> Indices:
+        return np.minimum(pending_S, max(1, self._max_fed_tokens // len(pending_S)))
+
+    def _arrange(self, rows: Indices, *, density: float) -> slice:
+        """Slots in which these rows stand together; rows move to the front when they stand too far apart."""
+        slots = self._slot_B[rows]
+        first, end = int(slots.min()), int(slots.max()) + 1
+        if len(rows) >= density * (end - first):
+            return slice(first, end)
+        count = len(rows)
+        is_taken = np.zeros(count, dtype=bool)
+        is_taken[slots[slots < count]] = True
+        inside, outside = np.flatnonzero(~is_taken), slots[slots >= count]
+        arriving, leaving = self._row_at_B[outside], self._row_at_B[inside]
+        # What a closed row leaves behind is not worth moving.
+        kept = self._state_B[leaving] != _CLOSED
+        self._stepper.move(np.concatenate([outside, inside[kept]]), np.concatenate([inside, outside[kept]]))
+        self._row_at_B[inside], self._row_at_B[outside] = arriving, leaving
+        self._slot_B[arriving], self._slot_B[leaving] = inside, outside
+        return slice(0, count)
+
+    def _feed(self, slots: slice, counts_S: Indices) -> torch.Tensor:
+        # A row without tokens to take in is fed along in its slot: its own tokens again, or padding, in cells
+        # that are overwritten before they are looked at. That is cheaper than taking it out of the pass.
+        rows_S = self._row_at_B[slots]
+        starts_S = self._fed_B[rows_S]
+        place = place_of(slots.start, starts_S, counts_S=np.maximum(counts_S, 1))
+        columns_ST = np.minimum(place.cells_ST, self._tokens_BT.shape[1] - 1)
+        logits_SV = self._stepper.feed(self._tokens_BT[rows_S[:, None], columns_ST], place)
+        self._fed_B[rows_S] += counts_S
+        return logits_SV
+
+    def _speak(self, rows_S: Indices, logits_SV: torch.Tensor) -> list[int]:
+        """Rows that have taken in all they know speak a token; those that end their turn are returned."""
+        speaks_S = (self._state_B[rows_S] == _READY) & (self._fed_B[rows_S] == self._known_B[rows_S])
+        speakers = rows_S[speaks_S]
+        if len(speakers) < len(rows_S):
+            logits_SV = logits_SV[torch.from_numpy(speaks_S)]
         if not len(speakers):
             return []
-        if len(speakers) < len(slots_S):
-            logits_SV = logits_SV[torch.from_numpy(np.flatnonzero(speaks_S)).to(self._device)]
-        return self._speak(speakers, logits_SV)
-
-    def _feed_aligned(self, slots_S: NDArray[np.int64], ready: NDArray[np.int64]) -> tuple[torch.Tensor, int]:
-        # A row that stands still is fed along: its own tokens again, or padding that it overwrites before it
-        # looks there. That is cheaper than taking it out of the batch.
-        start = int(self._fed_B[ready[0]])
-        count = int((self._known_B[ready] - start).min())
-        tokens_ST = torch.from_numpy(self._tokens_BT[slots_S, start : start + count])
-        return self._stepper.feed(tokens_ST.to(self._device), Aligned(start)), count
-
-    def _feed_ragged(self, slots_S: NDArray[np.int64]) -> torch.Tensor:
-        positions = self._fed_B[slots_S]
-        tokens_S = torch.from_numpy(self._tokens_BT[slots_S, positions]).to(self._device)
-        place = Ragged(torch.from_numpy(positions).to(self._device), farthest=int(positions.max()))
-        return self._stepper.feed(tokens_S[:, None], place)
-
-    def _speak(self, speakers: NDArray[np.int64], logits_SV: torch.Tensor) -> list[int]:
         known = self._known_B[speakers]
-        uniforms_S = torch.from_numpy(self._uniforms_BT[speakers, known]).to(self._device)
+        uniforms_S = torch.from_numpy(self._uniforms_BT[speakers, known]).to(logits_SV.device)
         ids_S, logprobs_S = self._draw(suppress(logits_SV, self._format.suppressed_ids), uniforms_S)
         ids = ids_S.cpu().numpy()
         self._tokens_BT[speakers, known] = ids

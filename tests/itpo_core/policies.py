@@ -56,10 +56,15 @@ def gpt2() -> PreTrainedModel:
     return _seeded(GPT2LMHeadModel, config, seed=2)
 
 
-def engine_of(model: PreTrainedModel, *, max_context_tokens: int = CONTEXT) -> TransformersEngine:
+def engine_of(
+    model: PreTrainedModel, *, max_context_tokens: int = CONTEXT, max_fed_tokens: int = 4096
+) -> TransformersEngine:
     """An engine on the model with the tiny format."""
     return TransformersEngine(
-        model, tiny_format(suppressed_ids(model) or (0, 1, 3, 4, 5)), max_context_tokens=max_context_tokens
+        model,
+        tiny_format(suppressed_ids(model) or (0, 1, 3, 4, 5)),
+        max_context_tokens=max_context_tokens,
+        max_fed_tokens=max_fed_tokens,
     )
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedModel
 
 from itpo_core.engines.base import Sampling, Session, SpokenTurn
-from itpo_core.engines.decoding import Aligned, Ragged, generic_steppers, stepping_gap
+from itpo_core.engines.decoding import generic_steppers, place_of, stepping_gap
 from itpo_core.engines.fused_qwen2 import fused_qwen2_steppers
 from itpo_core.engines.transformers import MAX_STEPPING_GAP, TransformersEngine
 from itpo_core.sampling import nucleus_logprobs, tempered_logprobs
@@ -106,25 +107,26 @@ def test_streamed_log_probabilities_equal_those_of_a_plain_forward(
         assert recorded == pytest.approx(recomputed(model, turns, temperature, top_p), abs=1e-4)
 
 
-def test_the_fused_step_equals_the_librarys_at_every_kind_of_place() -> None:
+def test_the_fused_pass_equals_the_librarys_at_every_kind_of_place() -> None:
     model = qwen2()
-    fused, generic = fused_qwen2_steppers(model, 16)(3), generic_steppers(model, 16)(3)
-    tokens = torch.randint(6, 20, (3, 8), generator=torch.Generator().manual_seed(0))
-    positions = torch.tensor([5, 2, 4])
+    fused, generic = fused_qwen2_steppers(model, 90)(3), generic_steppers(model, 90)(3)
+    tokens = np.random.default_rng(0).integers(6, 20, (3, 70))
     feeds = [
-        (tokens[:, :4], Aligned(0)),
-        (tokens[:, 4:5], Aligned(4)),
-        (tokens[:, 5:6], Ragged(positions, farthest=5)),
-        (tokens[:, 6:8], Aligned(6)),
+        (slice(0, 3), [0, 0, 0], [4, 2, 70]),
+        (slice(0, 3), [4, 2, 70], [1, 1, 1]),
+        (slice(1, 3), [3, 71], [5, 2]),
+        (slice(0, 1), [5], [1]),
     ]
 
     with torch.inference_mode():
-        for fed, place in feeds:
+        for slots, starts, counts in feeds:
+            place = place_of(slots.start, np.array(starts), counts_S=np.array(counts))
+            fed = tokens[slots, : max(counts)]
             torch.testing.assert_close(fused.feed(fed, place), generic.feed(fed, place), atol=1e-5, rtol=1e-5)
-        kept = torch.tensor([2, 0])
-        fused.keep(kept)
-        generic.keep(kept)
-        after = [stepper.feed(tokens[:2, :1], Aligned(8)) for stepper in (fused, generic)]
+        for stepper in (fused, generic):
+            stepper.move(np.array([2, 0, 0]), np.array([0, 1, 2]))
+        place = place_of(0, np.array([73, 6, 6]), counts_S=np.array([1, 1, 1]))
+        after = [stepper.feed(tokens[:, :1], place) for stepper in (fused, generic)]
     torch.testing.assert_close(*after, atol=1e-5, rtol=1e-5)
 
 
@@ -161,6 +163,15 @@ def test_slow_users_change_nothing_for_their_row_or_the_others(
     late = talk(engine, range(0, 12, 2), is_slow=is_slow)
 
     assert {i: stream(turns) for i, turns in late.items()} == {i: stream(t) for i, t in prompt.items()}
+
+
+def test_a_long_text_is_taken_in_piece_by_piece() -> None:
+    model = qwen2()
+
+    whole = talk(engine_of(model), range(6))
+    pieces = talk(engine_of(model, max_fed_tokens=12), range(6))
+
+    assert {i: stream(turns) for i, turns in pieces.items()} == {i: stream(t) for i, t in whole.items()}
 
 
 def test_greedy_takes_the_plain_forwards_likeliest_token_with_certainty() -> None:
