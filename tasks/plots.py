@@ -181,13 +181,18 @@ def _finish(
     """Ranges, ticks, and the legend under the plot, where it can cover nothing."""
     if y_range is not None:
         axes.set_ylim(*y_range)
+    low, high = axes.get_xlim()
+    if high - low < 1:  # a single iteration: room on both sides, and no tick at a fraction of it
+        middle = round((low + high) / 2)
+        axes.set_xlim(middle - 1, middle + 1)
+        ticks = ticks or {middle: str(middle)}
     if ticks:
         axes.set_xticks(list(ticks), list(ticks.values()))
-    low, high = axes.get_xlim()
-    if high - low < 1.4:  # a single iteration: room on both sides
-        axes.set_xlim((low + high) / 2 - 0.7, (low + high) / 2 + 0.7)
+    has_two_lines = any("\n" in text for text in (ticks or {}).values())
     lines = -(-len(axes.get_legend_handles_labels()[0]) // 2) if legend else 0
-    below = 0.5 + (0.16 if ticks else 0.0) + 0.19 * lines  # inches for tick labels, axis label and legend
+    below = (
+        0.5 + (0.16 if has_two_lines else 0.0) + 0.19 * lines
+    )  # inches for tick labels, axis label and legend
     height = HEIGHT + 0.19 * lines
     figure.set_size_inches(WIDTH, height)
     figure.subplots_adjust(left=0.14, right=0.95, bottom=below / height, top=1 - 0.1 / height)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -78,6 +79,9 @@ def copy_for_people(context: Context, pages: Mapping[str, bytes]) -> dict[str, s
     ]
     name = f"iteration-{context.iteration:04d}"
     metrics.write_jsonl(rows, folder / "metrics" / f"{name}.jsonl")
+    shutil.rmtree(
+        folder / "tensorboard" / name, ignore_errors=True
+    )  # a second file would show every point twice
     metrics.write_events(rows, folder / "tensorboard" / name)
     return {"page": str(folder / page_name(context.iteration)), "experiment_page": str(folder / INDEX)}
 

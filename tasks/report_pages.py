@@ -69,6 +69,7 @@ def experiment_values(facts: Sequence[IterationFacts], config: Config, *, curren
         "current": current or "none",
         "config_digest": config.digest,
         "last": last,
+        "is_import": len(facts) == 1 and last.decision is None and not last.policy,
         "answers": answers(last, decide=config.decide, reward=config.reward),
         "success": success_drawings(facts),
         "decisions": [decision_row(each) for each in facts],
@@ -120,7 +121,7 @@ def iteration_values(facts: IterationFacts, config: Config, *, viewer: Panel) ->
 
 def log_values(facts: IterationFacts) -> Values:
     """What an import can show by itself: outcome by length, tools, words, rows that were refused."""
-    tools = [row for row in facts.said.tools.rows if row["tool"] != "(none)"]
+    tools = [row for row in facts.said.tools.rows if row["tool"] != "(none)"]  # what the SQL calls no tool
     return {
         "lengths": length_drawing(facts),
         "tools": facts.said.tools.rows if tools else [],

@@ -287,9 +287,12 @@ def length_drawing(facts: IterationFacts) -> list[Drawing]:
     rows = [row for row in facts.said.lengths.rows if number(row["conversations"]) >= 5]
     series = {
         version: [
-            from_error(number(row["n_turns"]), row["success"], row["success_error"], scale=100)
+            Point(
+                number(row["n_turns"]),
+                *(100 * number(row[f"success{end}"]) for end in ("", "_lower", "_upper")),
+            )
             for row in rows
-            if row["policy_version"] == version
+            if row["policy_version"] == version and row["success"] is not None
         ]
         for version in sorted({str(row["policy_version"]) for row in rows})
     }
@@ -300,7 +303,7 @@ def length_drawing(facts: IterationFacts) -> list[Drawing]:
         y="mean outcome (%)",
         y_range=(0, 100),
     )
-    note = "Lengths that at least five conversations had; bars are 95 % intervals of the mean."
+    note = "Lengths that at least five conversations had; bars are 95 % intervals (Wilson)."
     return shown([Drawing("Outcome by number of turns", svg, note, facts.said.lengths.source)])
 
 

@@ -76,6 +76,8 @@ def wanted(latent_json: str) -> str:
         return latent_json
     if not isinstance(latent, dict):
         return latent_json
+    if "instruction" in latent:
+        return str(latent["instruction"])
     values = latent.get("values")
     if isinstance(values, dict) and "product" in latent:
         return f"{latent['product']}: " + ", ".join(f"{name} {value}" for name, value in values.items())

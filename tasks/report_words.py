@@ -96,11 +96,6 @@ def number(value: object) -> float:
     return float(str(value))
 
 
-def listed(names: list[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
 def spoken(name: str, words: Mapping[str, str]) -> str:
     """The name for people, or the name itself without underscores."""
     return words.get(name, name.replace("_", " "))

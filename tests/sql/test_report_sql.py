@@ -205,3 +205,106 @@ def test_metrics_of_a_step_lie_side_by_side() -> None:
         (0, {"kl": 0.1, "loss": 0.4}),
         (1, {"loss": 0.2}),
     ]
+
+
+def test_the_interval_of_a_mean_outcome_has_a_width_where_all_ended_alike() -> None:
+    conversations = [spoken(str(index), n_turns=2, outcome=1.0) for index in range(4)]
+
+    row = rows_of("report/lengths.sql", {"conversations": conversations})[0]
+
+    # Wilson, four of four: from 4 / (4 + 1.96 ** 2) to 1.
+    assert row["success_lower"] == pytest.approx(4 / (4 + 1.96**2))
+    assert row["success_upper"] == pytest.approx(1.0)
+
+
+def kinds_with_means(means: dict[str, float]) -> list[dict[str, object]]:
+    """Three turns per kind around these means of itpo, with a truth of +1 for `ask` and -1 for the others."""
+    return [
+        {
+            "conversation_id": kind,
+            "turn_index": index,
+            "turn_kind": kind,
+            "advantage_itpo": mean + (index - 1) / 10,
+            "advantage_oracle_pi": 1.0 if kind == "ask" else -1.0,
+        }
+        for kind, mean in means.items()
+        for index in range(3)
+    ]
+
+
+def test_a_kind_agrees_or_opposes_only_where_its_interval_leaves_out_zero() -> None:
+    credits = kinds_with_means({"ask": 1.0, "chat": 0.5, "repeat": -0.05})
+
+    rows = rows_of("report/kind_agreement.sql", {"credits": credits})
+
+    # Half an interval is 1.96 * 0.1 / sqrt(3) = 0.113: ask agrees, chat opposes, repeat is undecided.
+    assert [(row["method"], row["kinds"], row["agreeing_kinds"], row["opposing_kinds"]) for row in rows] == [
+        ("itpo", 3, 1, 1)
+    ]
+    assert rows[0]["agreeing_share"] == pytest.approx(1 / 3)
+    assert rows[0]["opposing_share"] == pytest.approx(1 / 3)
+
+
+def test_a_kind_that_was_spoken_once_decides_nothing() -> None:
+    credits = kinds_with_means({"ask": 1.0})[:1]
+
+    row = rows_of("report/kind_agreement.sql", {"credits": credits})[0]
+
+    assert (row["agreeing_kinds"], row["opposing_kinds"], row["agreeing_share"]) == (0, 0, 0.0)
+
+
+def test_quarantined_rows_are_counted_by_the_word_before_the_colon() -> None:
+    reasons = ["unknown_role: 'bot'", "unknown_role: 'bing'", "duplicate: row 3"]
+    quarantine = [
+        {"source_file": "a.jsonl", "source_row": row, "disposition": "quarantined", "reason": reason}
+        for row, reason in enumerate(reasons)
+    ]
+
+    rows = rows_of("report/quarantine_by_reason.sql", {"quarantine": quarantine})
+
+    assert [(row["reason"], row["log_rows"], row["files"]) for row in rows] == [
+        ("unknown_role", 2, 1),
+        ("duplicate", 1, 1),
+    ]
+
+
+def test_conversations_without_an_outcome_are_counted_by_reason() -> None:
+    reasons = {"a": "no outcome column", "b": "no outcome column", "c": None}
+    conversations = [spoken(name, outcome=None, outcome_reason=reason) for name, reason in reasons.items()]
+
+    rows = rows_of(
+        "report/unscored_by_reason.sql", {"conversations": [*conversations, spoken("d", outcome=0.0)]}
+    )
+
+    assert [(row["reason"], row["conversations"]) for row in rows] == [
+        ("no outcome column", 2),
+        ("no reason was given", 1),
+    ]
+
+
+def test_the_viewer_shows_successes_and_failures_with_the_credit_of_each_turn() -> None:
+    conversations = [spoken(name, outcome=outcome) for name, outcome in (("a", 0.0), ("b", 1.0), ("c", None))]
+    keys = [{"conversation_id": name, "turn_index": 0} for name in "abc"]
+    credits = [{**key, "credit_itpo": value} for key, value in zip(keys, (0.1, 0.2), strict=False)]
+
+    rows = rows_of(
+        "report/viewer_turns.sql",
+        {"conversations": conversations, "turns": keys, "credits": credits},
+        {"conversations": 10},
+    )
+
+    assert [(row["conversation_id"], row["credit_itpo"]) for row in rows] == [("b", 0.2), ("a", 0.1)]
+
+
+def test_logged_conversations_with_scores_are_shown_first() -> None:
+    conversations = [spoken(name, outcome=1.0, n_turns=1) for name in "abcdef"]
+    keys = [{"conversation_id": name, "turn_index": 0} for name in "abcdef"]
+    scores = [{**keys[4], "score": 0.5}]
+
+    rows = rows_of(
+        "report/viewer_turns_logged.sql",
+        {"conversations": conversations, "turns": keys, "turn_scores": scores},
+        {"conversations": 2},
+    )
+
+    assert [(row["conversation_id"], row["score"]) for row in rows] == [("e", 0.5)]
