@@ -42,7 +42,9 @@ def suppress(logits_V: Tensor, suppressed_ids: Sequence[int]) -> Tensor:
 
 @cache
 def _index(ids: tuple[int, ...], device: torch.device) -> Tensor:
-    return torch.tensor(ids, dtype=torch.long, device=device)
+    # Kept for rollouts and training alike: made in inference mode it could never take part in a gradient.
+    with torch.inference_mode(mode=False):
+        return torch.tensor(ids, dtype=torch.long, device=device)
 
 
 @dataclass(frozen=True, slots=True)

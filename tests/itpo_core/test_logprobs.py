@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from itpo_core.logprobs import check_spoken, length_buckets, scored_logprobs, token_logprobs, wanted_logits
+from itpo_core.tokens import suppress
 from tests.itpo_core.tiny_models import NEVER, VOCABULARY, streams, tiny_model
 
 
@@ -180,3 +181,14 @@ def test_buckets_save_padding() -> None:
 
     padded = sum(int(lengths_B[rows].max()) * len(rows) for rows in buckets)
     assert padded < 1.25 * int(lengths_B.sum())
+
+
+def test_what_was_suppressed_in_a_rollout_can_still_be_trained_on():
+    with torch.inference_mode():
+        suppress(torch.zeros(2, 9), (1, 3, 7))
+    logits = torch.zeros(2, 9, requires_grad=True)
+
+    suppress(logits, (1, 3, 7)).log_softmax(-1)[0, 0].backward()
+
+    assert logits.grad is not None
+    assert logits.grad[0, [1, 3, 7]].tolist() == [0.0, 0.0, 0.0]
