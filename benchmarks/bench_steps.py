@@ -77,7 +77,7 @@ def measure(size: Size) -> Iterable[Timing]:
     with tempfile.TemporaryDirectory() as scratch:
         start = Path(scratch) / "start"
         model, tokenizer = create_policy([f"w{index}" for index in range(WORDS)], size, seed=0)
-        save_policy(model, tokenizer, start)
+        save_policy(model, tokenizer, folder=start)
         spoken = conversations(seed=0)
         for name, step, bare in (
             ("policy", policy_step, bare_policy),

@@ -78,19 +78,19 @@ def run(demo: Demo) -> int:
     place = Place(demo.folder / "airflow", free_port(18080))
     with OUT.status("starting Airflow") as status, running(place, extra=demo.surroundings) as airflow:
         client = airflow.client()
-        trigger(demo, airflow, client)
+        trigger(demo, airflow, client=client)
         triggered_s = time.time()
         OUT.print(f"Airflow is up after {triggered_s - began_s:.0f} s; its logs are in {place.logs}")
         run_ids = follow(airflow, client, say=OUT.print, show=status.update, timeout_s=demo.timeout_s)
         intervals = work_intervals(client, run_ids)
-        report = figures(client, run_ids[-1], "report")["experiment_page"]
+        report = figures(client, run_ids[-1], task_id="report")["experiment_page"]
     division = divide(intervals, began_s=began_s, triggered_s=triggered_s, ended_s=time.time())
     demo.unfinished.unlink()
     print_times(division, intervals)
     return conclude(demo, report)
 
 
-def trigger(demo: Demo, airflow: LocalAirflow, client: AirflowClient) -> None:
+def trigger(demo: Demo, airflow: LocalAirflow, *, client: AirflowClient) -> None:
     """Unpause and start iteration 0, unless an interrupted demo has done so already."""
     wait_for_dag(airflow, client)
     client.unpause(DAG)

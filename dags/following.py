@@ -66,7 +66,7 @@ def work_intervals(client: AirflowClient, run_ids: list[str]) -> list[Interval]:
     return found
 
 
-def figures(client: AirflowClient, run_id: str, task_id: str) -> dict[str, Any]:  # Any: JSON values
+def figures(client: AirflowClient, run_id: str, *, task_id: str) -> dict[str, Any]:  # Any: JSON values
     """What a stage reported."""
     tasks = [task for task in client.task_instances(DAG, run_id) if task["task_id"] == task_id]
     work = _work_of(client, tasks[0])

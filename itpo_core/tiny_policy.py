@@ -179,7 +179,7 @@ def suppressed_ids(model: PreTrainedModel) -> tuple[int, ...]:
     return tuple((generation.suppress_tokens if generation else None) or ())
 
 
-def save_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def save_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, folder: Path) -> None:
     """Write a folder that plain `from_pretrained` loads: safetensors, the same bytes for the same policy."""
     folder.mkdir(parents=True, exist_ok=True)
     with _no_progress_bars():

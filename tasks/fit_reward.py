@@ -98,7 +98,7 @@ def fit_and_score(context: Context, sources: dict[str, Commit], *, on_progress: 
 
     used = {"after_update": after, "before_update": before}[context.config.reward.score].tolist()
     folder = context.work_folder("reward")
-    save_policy(model, tokenizer, folder)
+    save_policy(model, tokenizer, folder=folder)
     return Fitted(
         figures(result, judged, min_auc=context.config.reward.min_heldout_auc),
         score_table(context, used, scored=sets[-1]),

@@ -52,7 +52,7 @@ class Point:
     upper: float | None = None
 
 
-def from_error(x: float, mean: object, error: object, *, scale: float = 1.0) -> Point | None:
+def from_error(x: float, mean: object, *, error: object = None, scale: float = 1.0) -> Point | None:
     """A point with its 95 % interval from a standard error; None for a mean that is not known."""
     if mean is None:
         return None

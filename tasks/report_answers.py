@@ -149,7 +149,7 @@ def trusted(facts: IterationFacts, settings: Reward) -> Answer | None:
     question = "Is the reward model trustworthy?"
     if not figures:
         return None
-    auc = interval(figures, "heldout_auc", lambda value: f"{value:.2f}")
+    auc = interval(figures, "heldout_auc", write=lambda value: f"{value:.2f}")
     if auc is None:
         return Answer(question, "Unknown: no held-out conversations of both outcomes.", "bad", "reward")
     judged = count(int(figures["heldout_conversations"]), "conversation")

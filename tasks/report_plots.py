@@ -186,7 +186,7 @@ def reward_drawings(facts: Sequence[IterationFacts], settings: Reward) -> list[D
     limits = {f"gate {settings.min_heldout_auc:g}": settings.min_heldout_auc, "chance": 0.5}
     ranks = {
         WORDS[method]: [
-            from_error(each.iteration, row["spearman"], None)
+            from_error(each.iteration, row["spearman"])
             for each in facts
             for row in each.credited.ranks.rows
             if row["method"] == method
@@ -324,7 +324,7 @@ def _arm_points(
 ) -> list[Point | None]:
     column, error = {"success": ("success", "success_error")}.get(name, (f"mean_{name}", f"{name}_error"))
     return [
-        from_error(each.iteration, row[column], row[error], scale=scale)
+        from_error(each.iteration, row[column], error=row[error], scale=scale)
         for each in facts
         for row in arms_of(each, role, split=split)
     ]
@@ -348,14 +348,14 @@ def _gains(facts: Sequence[IterationFacts], name: str) -> list[Point]:
 
 def _evidence(facts: Sequence[IterationFacts], name: str) -> list[Point | None]:
     return [
-        from_error(each.iteration, each.decision.evidence.get(name), None)
+        from_error(each.iteration, each.decision.evidence.get(name))
         for each in facts
         if each.decision is not None
     ]
 
 
 def _column(panel: Panel, name: str) -> list[Point | None]:
-    return [from_error(number(row["iteration"]), row[name], None) for row in panel.rows]
+    return [from_error(number(row["iteration"]), row[name]) for row in panel.rows]
 
 
 def _evaluations(facts: Sequence[IterationFacts]) -> str:

@@ -212,7 +212,7 @@ def agreement_rows(facts: IterationFacts) -> Cells:
 def named_figures(figures: Mapping[str, float], names: Mapping[str, str]) -> Cells:
     """The figures that people ask for, by their names, with an interval where there is one."""
     return [
-        {"name": label, "value": interval(figures, name, _three) or UNKNOWN
+        {"name": label, "value": interval(figures, name, write=_three) or UNKNOWN
          if f"{name}_lower" in figures else _plain(figures[name])}
         for name, label in names.items()
         if name in figures

@@ -83,7 +83,7 @@ def with_error(mean: float | None, error: float | None, *, scale: float = 1.0, u
     return f"{mean * scale:.1f}{half}{unit}"
 
 
-def interval(evidence: Row, name: str, write: Callable[[float], str] = points) -> str | None:
+def interval(evidence: Row, name: str, *, write: Callable[[float], str] = points) -> str | None:
     """`+4.1 [+1.0, +7.2]` from `name`, `name_lower`, `name_upper`; None where the evidence lacks it."""
     if evidence.get(name) is None:
         return None

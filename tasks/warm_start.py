@@ -76,7 +76,7 @@ def start(
     )
     examined = {"final_loss": result.final_loss, **exam(model, lessons, chat=chat)}
     folder = context.work_folder("policy")
-    save_policy(model, tokenizer, folder)
+    save_policy(model, tokenizer, folder=folder)
     return examined, [{"loss": loss} for loss in result.losses], folder
 
 

@@ -100,11 +100,11 @@ class Checkpoints:
         return int(newest.name.removeprefix("epoch-")), json.loads((newest / "steps.json").read_text())
 
     def publish(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, result: TrainingResult
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, result: TrainingResult
     ) -> None:
         """Write the candidate's folder, its result first, so that a kill in between repeats nothing."""
         partial = self._fresh("partial")
-        save_policy(model, tokenizer, partial)
+        save_policy(model, tokenizer, folder=partial)
         _replace(partial, self.folder / "candidate")
         _write_text(self.folder / "result.json", json.dumps(asdict(result)))
         _replace(self.folder / "candidate", self.out_folder)

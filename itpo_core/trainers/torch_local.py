@@ -88,7 +88,7 @@ def _run(
         )
         checkpoints.save(model, optimiser, epochs=epoch + 1, steps=steps)
     result = TrainingResult(steps=tuple(steps), summary=_summary(steps, _gap(batch, start_BT)))
-    checkpoints.publish(model, tokenizer, result)
+    checkpoints.publish(model, tokenizer, result=result)
     return result
 
 

@@ -26,7 +26,7 @@ def trainer(request: pytest.FixtureRequest) -> Trainer:
 @pytest.fixture
 def start(tmp_path: Path) -> Path:
     model, tokenizer = create_policy([f"w{index}" for index in range(6)], "xs", seed=0)
-    save_policy(model, tokenizer, tmp_path / "start")
+    save_policy(model, tokenizer, folder=tmp_path / "start")
     return tmp_path / "start"
 
 

@@ -22,7 +22,7 @@ WORDS = ("hi", "i", "need", "a", "tent", ",", ".", "?")
 
 def saved(folder: Path) -> Path:
     """The folder of a fresh policy over WORDS."""
-    save_policy(*create_policy(WORDS, "xs", seed=0), folder)
+    save_policy(*create_policy(WORDS, "xs", seed=0), folder=folder)
     return folder
 
 
@@ -97,7 +97,7 @@ def test_only_the_end_of_turn_among_the_specials_is_the_policys_to_say() -> None
 
 def test_a_saved_policy_loads_with_plain_from_pretrained_and_speaks_the_same_ids(tmp_path: Path) -> None:
     model, tokenizer = create_policy(WORDS, "xs", seed=0)
-    save_policy(model, tokenizer, tmp_path)
+    save_policy(model, tokenizer, folder=tmp_path)
 
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
     read = AutoTokenizer.from_pretrained(tmp_path)
@@ -111,7 +111,7 @@ def test_a_saved_policy_loads_with_plain_from_pretrained_and_speaks_the_same_ids
 
 def test_a_policy_is_the_same_bytes_however_often_it_is_made_loaded_and_saved(tmp_path: Path) -> None:
     first, second = saved(tmp_path / "first"), saved(tmp_path / "second")
-    save_policy(*load_policy(first), tmp_path / "third")
+    save_policy(*load_policy(first), folder=tmp_path / "third")
 
     names = sorted(path.name for path in first.iterdir())
     for other in (second, tmp_path / "third"):

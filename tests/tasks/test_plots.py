@@ -34,12 +34,12 @@ def test_an_interval_is_drawn_and_a_point_without_one_has_none() -> None:
 
 
 def test_a_95_percent_interval_is_196_standard_errors_wide_on_each_side() -> None:
-    assert from_error(1, 0.5, 0.1, scale=100) == Point(1, 50.0, 50.0 - 19.6, 50.0 + 19.6)
-    assert from_error(1, 0.5, None) == Point(1, 0.5)
+    assert from_error(1, 0.5, error=0.1, scale=100) == Point(1, 50.0, 50.0 - 19.6, 50.0 + 19.6)
+    assert from_error(1, 0.5) == Point(1, 0.5)
 
 
 def test_an_unknown_mean_is_no_point_and_no_zero() -> None:
-    assert from_error(1, None, 0.1) is None
+    assert from_error(1, None, error=0.1) is None
     assert curves({"a": [None, None]}, label="A", y="y") == ""
 
 
