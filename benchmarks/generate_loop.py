@@ -55,7 +55,7 @@ def generate(
 ) -> Tensor:
     """The library's own loop: the given tokens with what it wrote after them."""
     writer = cast(GenerationMixin, model)
-    output = writer.generate(
+    output = writer.generate(  # ty: ignore[invalid-argument-type]
         inputs=tokens_ST, attention_mask=is_token_ST, past_key_values=cache, generation_config=generation
     )
     return cast(Tensor, output)

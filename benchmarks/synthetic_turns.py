@@ -100,7 +100,7 @@ def _turns(
 def _filled(relation: str, columns: dict[str, object]) -> pa.Table:
     """The columns at hand in the schema of the contract, and a dull value in every other column."""
     schema = SCHEMAS[relation]
-    rows = len(columns["conversation_id"])  # type: ignore[arg-type]
+    rows = len(columns["conversation_id"])  # ty: ignore[invalid-argument-type]
     return pa.table(
         [
             pa.array(columns[field.name], field.type) if field.name in columns else _dull(field, rows)

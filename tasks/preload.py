@@ -6,7 +6,7 @@ def load() -> None:
 
     pyarrow is left out: it starts a thread when it is imported, and a thread does not survive a fork.
     """
-    import matplotlib.pyplot
+    import matplotlib.pyplot  # noqa: F401
     import torch.utils.tensorboard.writer  # noqa: F401
     from transformers import PreTrainedTokenizerFast  # noqa: F401
     from transformers.models.qwen2 import modeling_qwen2  # noqa: F401
