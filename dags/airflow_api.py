@@ -63,6 +63,12 @@ class AirflowClient:
         """Let the scheduler run it."""
         _checked(self._http.patch(f"{API}/dags/{dag_id}", json={"is_paused": False}))
 
+    def answer(self, task: dict[str, Any], choice: str) -> None:  # Any: JSON values
+        """Give a person's answer to a task that waits for one."""
+        run = f"{API}/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}"
+        path = f"{run}/taskInstances/{task['task_id']}/{task['map_index']}/hitlDetails"
+        _checked(self._http.patch(path, json={"chosen_options": [choice], "params_input": {}}))
+
     def trigger(
         self, dag_id: str, *, run_id: str, conf: dict[str, Any]
     ) -> dict[str, Any]:  # Any: JSON values

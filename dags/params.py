@@ -10,6 +10,7 @@ from tasks.config import EXPERIMENT_PATTERN, Algorithm, Collect
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = sorted(f"configs/{path.name}" for path in (ROOT / "configs").glob("*.toml"))
+DEFAULT_CONFIG = "configs/sales_small.toml"
 GROUP = Collect.model_fields["group_size"].default
 # Param -> dotted key of the configuration that it replaces when it is given.
 KEYS = {
@@ -20,11 +21,11 @@ KEYS = {
 }
 
 
-def run_params() -> dict[str, Param]:
+def run_params(*, config: str = DEFAULT_CONFIG) -> dict[str, Param]:
     """Params of one run; an empty field keeps the value of the configuration."""
     return {
         "config": Param(
-            "configs/sales_small.toml",
+            config,
             type="string",
             pattern=r"^[^\n]+\.toml$",
             examples=SHIPPED,
