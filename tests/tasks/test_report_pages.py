@@ -22,6 +22,8 @@ from tests.builders import (
     make_lake,
 )
 
+pytestmark = pytest.mark.slow  # every fixture renders whole pages
+
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 EVIL_NEED = '{"product":"<b>bike</b>","values":{"color":"\\"><script>"},"volunteered":[]}'
 
@@ -55,7 +57,6 @@ def test_there_is_a_page_of_the_iteration_and_one_of_the_experiment(pages: dict[
     assert sorted(pages) == ["index.html", "iteration-0001.html"]
 
 
-@pytest.mark.slow
 def test_the_same_lake_gives_the_same_bytes(shop: Context, pages: dict[str, str]) -> None:
     assert report.render_pages(shop) == pages
 
@@ -172,7 +173,6 @@ def test_an_import_alone_has_a_report_without_a_decision(logs_only: Context) -> 
     assert 'class="line assistant"' in pages["iteration-0000.html"]
 
 
-@pytest.mark.slow
 def test_a_report_before_the_decision_is_copied_out_but_not_committed(
     logs_only: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,7 +188,6 @@ def test_a_report_before_the_decision_is_copied_out_but_not_committed(
     assert (tmp_path / "shop" / "index.html").is_file()
 
 
-@pytest.mark.slow
 def test_a_decided_report_is_committed_once(
     shop: Context, pages: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
