@@ -85,7 +85,7 @@ class Sampling(_Section):
 class Collect(_Section):
     """One iteration's rollouts."""
 
-    engine: Literal["transformers", "scripted"] = "transformers"
+    engine: Literal["transformers"] = "transformers"
     conversations: Positive = 2048
     group_size: Annotated[int, Field(ge=2)] = 8
     shards: Positive = 2
