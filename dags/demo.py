@@ -82,7 +82,7 @@ def run(demo: Demo) -> int:
         triggered_s = time.time()
         OUT.print(f"Airflow is up after {triggered_s - began_s:.0f} s; its logs are in {place.logs}")
         run_ids = follow(airflow, client, say=OUT.print, show=status.update, timeout_s=demo.timeout_s)
-        intervals = work_intervals(client, run_ids)
+        intervals = work_intervals(client, run_ids, since_s=began_s)
         report = figures(client, run_ids[-1], task_id="report")["experiment_page"]
     division = divide(intervals, began_s=began_s, triggered_s=triggered_s, ended_s=time.time())
     demo.unfinished.unlink()

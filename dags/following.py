@@ -55,13 +55,13 @@ def follow(
     raise RunFailed(f"not finished after {timeout_s:.0f} s; the logs are in {airflow.place.logs}")
 
 
-def work_intervals(client: AirflowClient, run_ids: list[str]) -> list[Interval]:
-    """When each stage worked, as the tasks themselves measured it."""
+def work_intervals(client: AirflowClient, run_ids: list[str], *, since_s: float) -> list[Interval]:
+    """When each stage worked from `since_s` on, as the tasks themselves measured it."""
     found = []
     for run_id in run_ids:
         for task in client.task_instances(DAG, run_id):
             work = _work_of(client, task)
-            if work is not None:
+            if work is not None and work["began"] >= since_s:
                 found.append(Interval(task["task_id"], work["began"], work["began"] + work["seconds"]))
     return found
 

@@ -17,14 +17,14 @@ GAIN = "gain_over_initial"
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """One trained iteration; see sql/questions/what_trained.sql."""
+    """One trained iteration; see sql/questions/what_trained.sql. `off_share` is None without shares."""
 
     iteration: int
     algorithm: str
     turns: int
     moved: float
     spread: float
-    off_share: float
+    off_share: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,10 @@ def data_digests(config_path: str, overrides: dict[str, Any]) -> dict[str, str]:
 
 
 def _trained(row: Sequence[object]) -> Trained:
-    iteration, algorithm, turns, moved, spread, off_share = (str(value) for value in row)
-    return Trained(int(iteration), algorithm, int(turns), float(moved), float(spread), float(off_share))
+    *numbers, off_share = row
+    iteration, algorithm, turns, moved, spread = (str(value) for value in numbers)
+    off = None if off_share is None else float(str(off_share))
+    return Trained(int(iteration), algorithm, int(turns), float(moved), float(spread), off)
 
 
 def _from_shares(row: Trained) -> bool:
