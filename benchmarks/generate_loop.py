@@ -7,11 +7,11 @@ Axes: S conversations still open, T tokens.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, GenerationConfig, GenerationMixin, PreTrainedModel
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
 from itpo_core.engines.base import Sampling
 from itpo_core.envs.base import Environment, Reply, UserSimulator
@@ -53,12 +53,19 @@ def generate(
     generation: GenerationConfig,
     cache: DynamicCache | None = None,
 ) -> Tensor:
-    """The library's own loop: the given tokens with what it wrote after them."""
-    writer = cast(GenerationMixin, model)
-    output = writer.generate(  # ty: ignore[invalid-argument-type]
+    """The library's own loop: the given tokens with what it wrote after them.
+
+    Where the config asks for scores, the log-probability of every written token is taken from them, as
+    training on the conversations needs it.
+    """
+    writer = cast(Any, model)  # Any: the library types its own mixin so that no model fits
+    output = writer.generate(
         inputs=tokens_ST, attention_mask=is_token_ST, past_key_values=cache, generation_config=generation
     )
-    return cast(Tensor, output)
+    if not generation.output_scores:
+        return output
+    writer.compute_transition_scores(output.sequences, output.scores, normalize_logits=True)
+    return output.sequences
 
 
 class AgainFromTheStart:
@@ -121,7 +128,9 @@ SPEAKERS: dict[str, Callable[[PreTrainedModel, GenerationConfig], Speaker]] = {
 }
 
 
-def generation_of(model: PreTrainedModel, sampling: Sampling) -> GenerationConfig:
+def generation_of(
+    model: PreTrainedModel, sampling: Sampling, *, with_logprobs: bool = False
+) -> GenerationConfig:
     """The policy's own generation config with the sampling of our rollouts."""
     own = model.generation_config
     greedy = sampling.temperature == 0
@@ -134,6 +143,8 @@ def generation_of(model: PreTrainedModel, sampling: Sampling) -> GenerationConfi
         pad_token_id=own.pad_token_id,
         eos_token_id=own.eos_token_id,
         suppress_tokens=own.suppress_tokens,
+        output_scores=with_logprobs,
+        return_dict_in_generate=with_logprobs,
     )
 
 

@@ -16,31 +16,30 @@ from torch import Tensor
 Sampler = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def tempered_logprobs(logits_BV: Tensor, temperature: float) -> Tensor:
-    """Log-probabilities of softmax(logits / temperature); temperature is above 0."""
-    return torch.log_softmax(logits_BV if temperature == 1 else logits_BV / temperature, dim=-1)
+def tempered(logits_BV: Tensor, temperature: float) -> Tensor:
+    """Probabilities of softmax(logits / temperature); temperature is above 0."""
+    return torch.softmax(logits_BV if temperature == 1 else logits_BV / temperature, dim=-1)
 
 
-def nucleus_logprobs(logprobs_BV: Tensor, top_p: float) -> Tensor:
-    """The likeliest tokens whose mass first reaches `top_p`, renormalised; -inf on the others.
+def nucleus(probabilities_BV: Tensor, top_p: float) -> Tensor:
+    """The likeliest tokens whose mass first reaches `top_p`, renormalised; 0 for the others.
 
     The likeliest token always stays. Source: Holtzman et al., "The Curious Case of Neural Text Degeneration",
     section 3.1.
     """
-    sorted_BV, order_BV = logprobs_BV.sort(dim=-1, descending=True, stable=True)
-    mass_BV = sorted_BV.exp()
-    is_kept_sorted_BV = mass_BV.cumsum(dim=-1) - mass_BV < top_p
+    sorted_BV, order_BV = probabilities_BV.sort(dim=-1, descending=True, stable=True)
+    is_kept_sorted_BV = sorted_BV.cumsum(dim=-1) - sorted_BV < top_p
     is_kept_BV = torch.zeros_like(is_kept_sorted_BV).scatter(-1, order_BV, is_kept_sorted_BV)
-    kept_BV = logprobs_BV.masked_fill(~is_kept_BV, -torch.inf)
-    return kept_BV - kept_BV.logsumexp(dim=-1, keepdim=True)
+    kept_BV = probabilities_BV * is_kept_BV
+    return kept_BV / kept_BV.sum(dim=-1, keepdim=True)
 
 
-def draw(logprobs_BV: Tensor, uniforms_B: Tensor) -> Tensor:
+def draw(probabilities_BV: Tensor, uniforms_B: Tensor) -> Tensor:
     """One token per row by inverting its cumulative distribution at a number of `row_uniforms`.
 
     A token of probability 0 is never drawn. What a row draws depends on its own numbers alone.
     """
-    cumulative_BV = logprobs_BV.exp().cumsum(dim=-1)
+    cumulative_BV = probabilities_BV.cumsum(dim=-1)
     targets_B1 = uniforms_B[:, None] * cumulative_BV[:, -1:]
     return torch.searchsorted(cumulative_BV, targets_B1, right=True)[:, 0]
 
@@ -54,8 +53,8 @@ def sampler(temperature: float, top_p: float) -> Sampler:
     if temperature == 0:
         return _greedy
     if top_p == 1:
-        return partial(_tempered, temperature=temperature)
-    return partial(_nucleus, temperature=temperature, top_p=top_p)
+        return partial(_from_all, temperature=temperature)
+    return partial(_from_nucleus, temperature=temperature, top_p=top_p)
 
 
 def _greedy(logits_BV: Tensor, uniforms_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,19 +62,19 @@ def _greedy(logits_BV: Tensor, uniforms_B: Tensor) -> tuple[Tensor, Tensor]:
     return logits_BV.argmax(dim=-1), torch.zeros(len(uniforms_B), device=logits_BV.device)
 
 
-def _tempered(logits_BV: Tensor, uniforms_B: Tensor, *, temperature: float) -> tuple[Tensor, Tensor]:
-    return _drawn(tempered_logprobs(logits_BV, temperature), uniforms_B)
+def _from_all(logits_BV: Tensor, uniforms_B: Tensor, *, temperature: float) -> tuple[Tensor, Tensor]:
+    return _drawn(tempered(logits_BV, temperature), uniforms_B)
 
 
-def _nucleus(
+def _from_nucleus(
     logits_BV: Tensor, uniforms_B: Tensor, *, temperature: float, top_p: float
 ) -> tuple[Tensor, Tensor]:
-    return _drawn(nucleus_logprobs(tempered_logprobs(logits_BV, temperature), top_p), uniforms_B)
+    return _drawn(nucleus(tempered(logits_BV, temperature), top_p), uniforms_B)
 
 
-def _drawn(logprobs_BV: Tensor, uniforms_B: Tensor) -> tuple[Tensor, Tensor]:
-    ids_B = draw(logprobs_BV, uniforms_B)
-    return ids_B, logprobs_BV.gather(-1, ids_B[:, None])[:, 0]
+def _drawn(probabilities_BV: Tensor, uniforms_B: Tensor) -> tuple[Tensor, Tensor]:
+    ids_B = draw(probabilities_BV, uniforms_B)
+    return ids_B, probabilities_BV.gather(-1, ids_B[:, None])[:, 0].log()
 
 
 def row_uniforms(seeds: Sequence[int], count: int) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 import torch
 from jinja2 import TemplateError
@@ -20,6 +21,9 @@ from itpo_core.types import Message, Role
 
 # Small enough that exp() is exactly zero, large enough to survive a division by a low temperature.
 SUPPRESSED_LOGIT = -1e9
+REMEMBERED = 4096
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 _REMEDY = (
     "a conversation must only grow as it is rendered: give the tokenizer a chat template that renders "
     "earlier messages the same way whatever follows them"
@@ -69,6 +73,8 @@ class ChatFormat:
         self._skeletons: dict[tuple[Role, ...], tuple[_Atom, ...]] = {}
         self._continuations: dict[tuple[Role, ...], tuple[_Atom, ...]] = {}
         self._runs: dict[str, list[int]] = {}
+        self._texts: dict[tuple[int, ...], str] = {}
+        self._following: dict[tuple[Message, ...], list[int]] = {}
         self.suppressed_ids = tuple(suppressed_ids)
         self.tokenizer_digest = _digest(json.dumps(json.loads(self._backend.to_str()), sort_keys=True))
         self.template_digest = _digest(self._template)
@@ -98,7 +104,11 @@ class ChatFormat:
 
         Raises ChatTemplateError when the template cannot render these roles there.
         """
-        return self._fill(self._continuation(_roles(messages)), messages)
+        key = tuple(messages)
+        if key not in self._following:
+            ids = self._fill(self._continuation(_roles(messages)), messages)
+            _remember(self._following, key, value=ids)
+        return list(self._following[key])
 
     def response_ids(self, text: str) -> list[int]:
         """A turn that was not sampled here as the policy would have spoken it: text, then end of turn."""
@@ -119,7 +129,11 @@ class ChatFormat:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of the ids, special tokens left out."""
-        return self._backend.decode(list(ids), skip_special_tokens=True)
+        key = tuple(ids)
+        if key not in self._texts:
+            text = self._backend.decode(list(ids), skip_special_tokens=True)
+            _remember(self._texts, key, value=text)
+        return self._texts[key]
 
     def _fill(self, atoms: Sequence[_Atom], messages: Sequence[Message]) -> list[int]:
         ids: list[int] = []
@@ -134,9 +148,7 @@ class ChatFormat:
 
     def _encode(self, text: str) -> list[int]:
         if text not in self._runs:
-            if len(self._runs) >= 4096:
-                self._runs.clear()
-            self._runs[text] = self._backend.encode(text, add_special_tokens=False).ids
+            _remember(self._runs, text, value=self._backend.encode(text, add_special_tokens=False).ids)
         return self._runs[text]
 
     def _skeleton(self, roles: tuple[Role, ...]) -> tuple[_Atom, ...]:
@@ -189,6 +201,13 @@ class ChatFormat:
                 f"the chat template renders {_named(before)} as {_shown(start)} for the assistant to go on, "
                 f"but as {_shown(head)} once it has; {_REMEDY}"
             )
+
+
+def _remember(known: dict[Key, Value], key: Key, *, value: Value) -> None:
+    """Simulated users repeat themselves: what was worked out once is kept, up to a bound."""
+    if len(known) >= REMEMBERED:
+        known.clear()
+    known[key] = value
 
 
 def _plain_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:

@@ -45,6 +45,11 @@ class Place:
         return np.arange(self.first, self.first + len(self.cells_ST))
 
     @property
+    def is_real_ST(self) -> NDArray[np.bool_]:
+        """Where there is no padding."""
+        return np.arange(self.cells_ST.shape[1]) <= self.last_S[:, None]
+
+    @property
     def positions_ST(self) -> Indices:
         """The cells, with padding held back at the last real token: a model knows so many positions only."""
         return np.minimum(self.cells_ST, self.cells_ST[:, :1] + self.last_S[:, None])

@@ -4,7 +4,7 @@ A narrow model spends its time between the products: so norm weights are folded 
 follow them, query, key and value are one product, rotary embedding is one complex product in place, keys lie
 transposed as scores read them, the last layer goes on with the last tokens only, and numpy calls the
 products, because it calls them faster than torch does. Weights are copied when made. Axes: S slots, T tokens
-fed to each, N = S x T, C channels, H heads, D width of a head, P cells in use.
+fed to each, N of them real, C channels, H heads, D width of a head, P cells in use.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
-from itpo_core.engines.decoding import Place, StepperFactory, generic_steppers, grown
+from itpo_core.engines.decoding import Indices, Place, StepperFactory, generic_steppers, grown
 
 Floats = NDArray[np.float32]
 # Added to the scores of cells that lie after a token's own.
@@ -107,6 +107,19 @@ def _paired(weight: Tensor, width: int) -> Tensor:
     return halves.transpose(1, 2).reshape(weight.shape)
 
 
+@dataclass(frozen=True, slots=True)
+class _Fed:
+    """The real tokens of one pass, padding left out: where each stands, and which are last in their slots."""
+
+    rows_N: Indices
+    columns_N: Indices
+    slots_N: Indices
+    cells_N: Indices
+    last_S: Indices
+    # (S, T, P), to add to scores: nothing up to a token's own cell.
+    later_STP: Floats
+
+
 class _FusedStepper:
     """Keys (slots, kv heads, D, cells) and values (slots, kv heads, cells, D) of every layer."""
 
@@ -116,35 +129,28 @@ class _FusedStepper:
         self._keys = [np.zeros((*shape, weights.width, 0), np.float32) for _ in weights.layers]
         self._values = [np.zeros((*shape, 0, weights.width), np.float32) for _ in weights.layers]
 
-    def feed(self, tokens_ST: NDArray[np.int64], place: Place) -> Tensor:
+    def feed(self, tokens_ST: Indices, place: Place) -> Tensor:
         """See `Stepper.feed`."""
         weights = self._weights
         self._grow(place.used)
-        turns = weights.turns[place.positions_ST][:, :, None]
-        later = _later(place)
-        last = np.arange(len(tokens_ST)), place.last_S
-        hidden_NC = weights.embedding[tokens_ST.reshape(-1)]
+        fed = _fed(place)
+        turns_N1D = weights.turns[fed.cells_N][:, None]
+        hidden_NC = weights.embedding[tokens_ST[fed.rows_N, fed.columns_N]]
         for index, layer in enumerate(weights.layers):
-            projected = hidden_NC @ layer.query_key_value
-            projected *= _inverse_size(hidden_NC, weights.epsilon)
-            projected += layer.bias
-            projected_STHD = projected.reshape(*tokens_ST.shape, -1, weights.width)
-            self._write(index, projected_STHD, turns=turns, place=place)
-            queries_STHD = projected_STHD[:, :, : weights.heads]
-            if index == len(weights.layers) - 1:
+            queries_NHD = self._project(index, hidden_NC, turns_N1D=turns_N1D, fed=fed)
+            if index == len(weights.layers) - 1 and place.cells_ST.shape[1] > 1:
                 # Nothing looks at the last layer but the last tokens' logits.
-                hidden_NC = hidden_NC.reshape(*tokens_ST.shape, -1)[last]
-                queries_STHD, later = queries_STHD[last][:, None], later[last][:, None]
-            mixed = self._attend(index, queries_STHD, later=later, place=place)
-            hidden_NC += mixed @ layer.attention_out
+                hidden_NC, queries_NHD = hidden_NC[fed.last_S], queries_NHD[fed.last_S]
+                fed = _last_of(fed, place)
+            hidden_NC += self._attend(index, queries_NHD, fed=fed, place=place) @ layer.attention_out
             gate_up = hidden_NC @ layer.gate_up
-            gate_up *= _inverse_size(hidden_NC, weights.epsilon)
+            gate_up /= _size(hidden_NC, weights.epsilon)
             hidden_NC += _gated(gate_up) @ layer.down
         logits_SV = hidden_NC @ weights.vocabulary
-        logits_SV *= _inverse_size(hidden_NC, weights.epsilon)
+        logits_SV /= _size(hidden_NC, weights.epsilon)
         return torch.from_numpy(logits_SV)
 
-    def move(self, source: NDArray[np.int64], target: NDArray[np.int64]) -> None:
+    def move(self, source: Indices, target: Indices) -> None:
         """See `Stepper.move`."""
         for stored in (*self._keys, *self._values):
             stored[target] = stored[source]
@@ -154,45 +160,82 @@ class _FusedStepper:
             self._keys = [grown(keys, cells, axis=3) for keys in self._keys]
             self._values = [grown(values, cells, axis=2) for values in self._values]
 
-    def _write(
-        self, index: int, projected_STHD: Floats, *, turns: NDArray[np.complex64], place: Place
-    ) -> None:
-        """Turn queries and keys to their positions, in place, and store keys and values."""
-        first_key, first_value = self._weights.heads, self._weights.heads + self._weights.kv_heads
-        pairs = projected_STHD[:, :, :first_value].view(np.complex64)
-        pairs *= turns
-        slots_S1 = place.slots_S[:, None]
-        self._keys[index][slots_S1, :, :, place.cells_ST] = projected_STHD[:, :, first_key:first_value]
-        self._values[index][slots_S1, :, place.cells_ST] = projected_STHD[:, :, first_value:]
+    def _project(
+        self, index: int, hidden_NC: Floats, *, turns_N1D: NDArray[np.complex64], fed: _Fed
+    ) -> Floats:
+        """Store keys and values, return queries (N, H, D); queries and keys are turned to their positions."""
+        weights, layer = self._weights, self._weights.layers[index]
+        projected = hidden_NC @ layer.query_key_value
+        projected /= _size(hidden_NC, weights.epsilon)
+        projected += layer.bias
+        projected_NHD = projected.reshape(len(projected), -1, weights.width)
+        first_value = weights.heads + weights.kv_heads
+        pairs = projected_NHD[:, :first_value].view(np.complex64)
+        pairs *= turns_N1D
+        keys, values = projected_NHD[:, weights.heads : first_value], projected_NHD[:, first_value:]
+        self._keys[index][fed.slots_N, :, :, fed.cells_N] = keys
+        self._values[index][fed.slots_N, :, fed.cells_N] = values
+        return projected_NHD[:, : weights.heads]
 
-    def _attend(self, index: int, queries_STHD: Floats, *, later: Floats, place: Place) -> Floats:
-        """Queries that share a key head are rows of one product. Returns (N, heads x D)."""
-        slots, count, heads, width = queries_STHD.shape
+    def _attend(self, index: int, queries_NHD: Floats, *, fed: _Fed, place: Place) -> Floats:
+        """What the queries find, (N, H x D). Those that share a key head are rows of one product."""
+        slots, count, cells = fed.later_STP.shape
+        _, heads, width = queries_NHD.shape
         kv_heads = self._weights.kv_heads
         shared = heads // kv_heads
-        queries = queries_STHD.reshape(slots, count, kv_heads, shared, width).transpose(0, 2, 3, 1, 4)
-        queries = queries.reshape(slots, kv_heads, shared * count, width)
-        scores = queries @ self._keys[index][place.slots, :, :, : place.used]
-        whole = scores.reshape(slots, heads, count, place.used)
-        whole += later[:, None]
+        queries = _spread(queries_NHD, fed).reshape(slots, count, kv_heads, shared, width)
+        queries = queries.transpose(0, 2, 3, 1, 4).reshape(slots, kv_heads, shared * count, width)
+        scores = queries @ self._keys[index][place.slots, :, :, :cells]
+        whole = scores.reshape(slots, heads, count, cells)
+        whole += fed.later_STP[:, None]
         shares = torch.softmax(torch.from_numpy(scores), dim=-1).numpy()
-        mixed = shares @ self._values[index][place.slots, :, : place.used]
-        mixed = mixed.reshape(slots, kv_heads, shared, count, width).transpose(0, 3, 1, 2, 4)
-        return mixed.reshape(slots * count, heads * width)
+        mixed = shares @ self._values[index][place.slots, :, :cells]
+        mixed = mixed.reshape(slots, heads, count, width).transpose(0, 2, 1, 3)
+        return mixed[fed.rows_N, fed.columns_N].reshape(len(queries_NHD), heads * width)
 
 
-def _later(place: Place) -> Floats:
-    """(S, T, P) to add to scores: nothing up to a token's own cell."""
+def _fed(place: Place) -> _Fed:
+    rows_N, columns_N = np.nonzero(place.is_real_ST)
     is_later_STP = np.arange(place.used) > place.cells_ST[:, :, None]
-    return np.multiply(is_later_STP, LATER, dtype=np.float32)
+    return _Fed(
+        rows_N,
+        columns_N,
+        slots_N=rows_N + place.first,
+        cells_N=place.cells_ST[rows_N, columns_N],
+        last_S=np.cumsum(place.last_S + 1) - 1,
+        later_STP=np.multiply(is_later_STP, LATER, dtype=np.float32),
+    )
 
 
-def _inverse_size(hidden_NC: Floats, epsilon: float) -> Floats:
-    """One over the root mean square of each row, (N, 1): the norm without its weight (arXiv:1910.07467)."""
-    squares_N = np.einsum("nc,nc->n", hidden_NC, hidden_NC)
-    squares_N /= hidden_NC.shape[1]
-    squares_N += epsilon
-    return (1 / np.sqrt(squares_N, out=squares_N))[:, None]
+def _last_of(fed: _Fed, place: Place) -> _Fed:
+    """The slots' last tokens alone."""
+    rows_S = np.arange(len(place.last_S))
+    return _Fed(
+        rows_S,
+        np.zeros_like(rows_S),
+        slots_N=fed.slots_N[fed.last_S],
+        cells_N=fed.cells_N[fed.last_S],
+        last_S=rows_S,
+        later_STP=fed.later_STP[rows_S, place.last_S][:, None],
+    )
+
+
+def _spread(queries_NHD: Floats, fed: _Fed) -> Floats:
+    """(S, T, H, D), zero where there is padding."""
+    slots, count, _ = fed.later_STP.shape
+    if count == 1:
+        return queries_NHD[:, None]
+    spread = np.zeros((slots, count, *queries_NHD.shape[1:]), np.float32)
+    spread[fed.rows_N, fed.columns_N] = queries_NHD
+    return spread
+
+
+def _size(hidden_NC: Floats, epsilon: float) -> Floats:
+    """The root mean square of each row, (N, 1): the norm without its weight (arXiv:1910.07467)."""
+    size_N = np.vecdot(hidden_NC, hidden_NC)
+    size_N /= hidden_NC.shape[1]
+    size_N += epsilon
+    return np.sqrt(size_N, out=size_N)[:, None]
 
 
 def _gated(gate_up: Floats) -> Floats:

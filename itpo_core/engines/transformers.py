@@ -31,7 +31,7 @@ DECODERS: MappingProxyType[str, Callable[[PreTrainedModel, int], StepperFactory]
     {"qwen2": fused_qwen2_steppers}
 )
 # Text is taken in once as many rows wait to hear theirs as there are rows that speak, times this.
-HEAR_AT = 0.8
+HEAR_AT = 2.0
 # While this share of the slots from first to last speaks, the others are fed along; below, rows change slots.
 DENSE = 0.9
 # Rounding stays three orders below; a wrong mask or position is far above.
@@ -247,16 +247,14 @@ class TransformersSession:
         """Rows that have taken in all they know speak a token; those that end their turn are returned."""
         speaks_S = (self._state_B[rows_S] == _READY) & (self._fed_B[rows_S] == self._known_B[rows_S])
         speakers = rows_S[speaks_S]
-        if len(speakers) < len(rows_S):
-            logits_SV = logits_SV[torch.from_numpy(speaks_S)]
-        if not len(speakers):
-            return []
-        known = self._known_B[speakers]
-        uniforms_S = torch.from_numpy(self._uniforms_BT[speakers, known]).to(logits_SV.device)
+        # All draw and the others' tokens are thrown away: picking the speakers' logits out would cost more.
+        cells_S = np.minimum(self._known_B[rows_S], self._tokens_BT.shape[1] - 1)
+        uniforms_S = torch.from_numpy(self._uniforms_BT[rows_S, cells_S]).to(logits_SV.device)
         ids_S, logprobs_S = self._draw(suppress(logits_SV, self._format.suppressed_ids), uniforms_S)
-        ids = ids_S.cpu().numpy()
+        ids = ids_S.cpu().numpy()[speaks_S]
+        known = self._known_B[speakers]
         self._tokens_BT[speakers, known] = ids
-        self._logprobs_BT[speakers, known] = logprobs_S.cpu().numpy()
+        self._logprobs_BT[speakers, known] = logprobs_S.cpu().numpy()[speaks_S]
         self._known_B[speakers] = known + 1
         is_cut = known + 1 - self._start_B[speakers] >= self._max_new_tokens
         finished = speakers[is_cut | (ids == self._format.end_of_turn_id)]

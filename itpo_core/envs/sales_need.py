@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product as product_of
 from random import Random
 from types import MappingProxyType
@@ -109,10 +109,16 @@ def need_of(scenario: Scenario, shop: Shop) -> Need:
             f"scenario {scenario.scenario_id} is of the domain {scenario.domain!r}, not {DOMAIN!r}; "
             f"use the environment that made it"
         )
-    latent = json.loads(scenario.latent_json)
-    need = Need(latent["product"], MappingProxyType(latent["values"]), tuple(latent["volunteered"]))
+    need = _need_from_json(scenario.latent_json)
     _check(need, shop, scenario_id=scenario.scenario_id)
     return need
+
+
+@lru_cache(maxsize=4096)
+def _need_from_json(latent_json: str) -> Need:
+    """Siblings share a scenario, and each asks for its need twice."""
+    latent = json.loads(latent_json)
+    return Need(latent["product"], MappingProxyType(latent["values"]), tuple(latent["volunteered"]))
 
 
 def _check(need: Need, shop: Shop, *, scenario_id: str) -> None:

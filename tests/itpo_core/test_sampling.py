@@ -1,14 +1,12 @@
 """Drawing tokens: supports, masses, determinism."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from itpo_core.sampling import draw, nucleus_logprobs, row_uniforms, sampler, tempered_logprobs
+from itpo_core.sampling import draw, nucleus, row_uniforms, sampler, tempered
 
 PROBABILITIES = torch.tensor([[0.5, 0.25, 0.125, 0.125]])
 
@@ -16,28 +14,28 @@ PROBABILITIES = torch.tensor([[0.5, 0.25, 0.125, 0.125]])
 def test_a_uniform_number_picks_the_token_whose_interval_holds_it() -> None:
     uniforms = torch.tensor([0.0, 0.49, 0.5, 0.74, 0.75, 0.999], dtype=torch.float32)
 
-    ids = draw(PROBABILITIES.log().expand(6, 4), uniforms)
+    ids = draw(PROBABILITIES.expand(6, 4), uniforms)
 
     assert ids.tolist() == [0, 0, 1, 1, 2, 3]
 
 
 @pytest.mark.parametrize("uniform", [0.0, 0.5, 1 - 2**-23])
 def test_a_token_of_probability_zero_is_never_drawn(uniform: float) -> None:
-    logprobs = torch.tensor([[-torch.inf, math.log(0.5), -torch.inf, math.log(0.5), -1e9]])
+    probabilities = torch.tensor([[0.0, 0.5, 0.0, 0.5, 0.0]])
 
-    drawn = draw(logprobs, torch.tensor([uniform], dtype=torch.float32))
+    drawn = draw(probabilities, torch.tensor([uniform], dtype=torch.float32))
 
     assert drawn.item() in {1, 3}
 
 
 def test_top_p_keeps_the_likeliest_tokens_until_their_mass_is_reached() -> None:
-    kept = nucleus_logprobs(PROBABILITIES.log(), 0.7)
+    kept = nucleus(PROBABILITIES, 0.7)
 
-    assert kept.exp()[0].tolist() == pytest.approx([2 / 3, 1 / 3, 0, 0])
+    assert kept[0].tolist() == pytest.approx([2 / 3, 1 / 3, 0, 0])
 
 
 def test_top_p_never_drops_the_likeliest_token() -> None:
-    assert nucleus_logprobs(PROBABILITIES.log(), 0.01).exp()[0].tolist() == [1, 0, 0, 0]
+    assert nucleus(PROBABILITIES, 0.01)[0].tolist() == [1, 0, 0, 0]
 
 
 @given(
@@ -46,14 +44,14 @@ def test_top_p_never_drops_the_likeliest_token() -> None:
     top_p=st.floats(0.05, 1),
     size=st.integers(2, 40),
 )
-def test_log_probabilities_sum_to_one_over_the_support(
+def test_probabilities_sum_to_one_over_the_support(
     seed: int, temperature: float, top_p: float, size: int
 ) -> None:
     logits = 3 * torch.randn(4, size, generator=torch.Generator().manual_seed(seed))
 
-    logprobs = nucleus_logprobs(tempered_logprobs(logits, temperature), top_p)
+    probabilities = nucleus(tempered(logits, temperature), top_p)
 
-    assert logprobs.exp().sum(dim=-1).tolist() == pytest.approx([1] * 4, abs=1e-5)
+    assert probabilities.sum(dim=-1).tolist() == pytest.approx([1] * 4, abs=1e-5)
 
 
 def test_the_recorded_log_probability_is_that_of_the_distribution_drawn_from() -> None:
@@ -62,7 +60,7 @@ def test_the_recorded_log_probability_is_that_of_the_distribution_drawn_from() -
 
     ids, logprobs = sampler(0.7, 0.9)(logits, uniforms)
 
-    expected = nucleus_logprobs(tempered_logprobs(logits, 0.7), 0.9).gather(1, ids[:, None])[:, 0]
+    expected = nucleus(tempered(logits, 0.7), 0.9).gather(1, ids[:, None])[:, 0].log()
     assert torch.equal(logprobs, expected)
     assert bool(logprobs.isfinite().all())
 
@@ -100,9 +98,9 @@ def test_uniform_numbers_are_uniform_and_rows_are_unrelated() -> None:
 
 
 def test_the_last_number_never_falls_off_the_distribution() -> None:
-    logprobs = torch.log_softmax(torch.randn(2000, 97, generator=torch.Generator().manual_seed(0)), dim=-1)
+    probabilities = torch.randn(2000, 97, generator=torch.Generator().manual_seed(0)).softmax(dim=-1)
 
-    ids = draw(logprobs, torch.full((2000,), 1 - 2**-23))
+    ids = draw(probabilities, torch.full((2000,), 1 - 2**-23))
 
     assert int(ids.max()) <= 96
 

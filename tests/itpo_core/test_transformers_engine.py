@@ -11,7 +11,7 @@ from itpo_core.engines.base import Sampling, Session, SpokenTurn
 from itpo_core.engines.decoding import generic_steppers, place_of, stepping_gap
 from itpo_core.engines.fused_qwen2 import fused_qwen2_steppers
 from itpo_core.engines.transformers import MAX_STEPPING_GAP, TransformersEngine
-from itpo_core.sampling import nucleus_logprobs, tempered_logprobs
+from itpo_core.sampling import nucleus, tempered
 from itpo_core.tokens import suppress
 from itpo_core.types import FinishReason, Message
 from tests.itpo_core.policies import CONTEXT, engine_of, gpt2, llama, qwen2, said, tiny_format
@@ -84,7 +84,7 @@ def recomputed(
     """Log-probabilities of the policy's tokens from one plain forward over the whole stream."""
     with torch.no_grad():
         logits = suppress(model(torch.tensor([stream(turns)])).logits[0, :-1], (0, 1, 3, 4, 5))
-    logprobs = nucleus_logprobs(tempered_logprobs(logits, temperature), top_p)
+    logprobs = nucleus(tempered(logits, temperature), top_p).log()
     found, position = [], 0
     for turn in turns:
         position += len(turn.prompt_ids)
