@@ -61,11 +61,14 @@ class Demo:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 when the policy learned, 1 with the reason when it did not, 2 when something broke."""
+    """0 when the policy learned, 1 with the reason when it did not, 2 when something broke, 130 after Ctrl-C."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     demo = _parsed(arguments)
     try:
         return run(demo)
+    except KeyboardInterrupt:
+        OUT.print("interrupted; the same command goes on from here")
+        return 130
     except (LocalAirflowFailed, RunFailed) as failure:
         OUT.print(f"[red]the demo failed[/]: {failure}", markup=True)
         return 2
