@@ -61,7 +61,7 @@ class Demo:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 when the policy learned, 1 with the reason when it did not, 2 when something broke, 130 after Ctrl-C."""
+    """0 when the policy learned, 1 with the reason when not, 2 when something broke, 130 after Ctrl-C."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     demo = _parsed(arguments)
     try:
