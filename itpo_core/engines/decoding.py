@@ -18,7 +18,7 @@ from transformers.cache_utils import CacheLayerMixin
 
 Indices = NDArray[np.int64]
 # Storage grows by so many cells at a time: short conversations stay close together in memory.
-BLOCK = 64
+BLOCK = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,11 @@ StepperFactory = Callable[[int], Stepper]
 def grown(storage: NDArray[np.float32], cells: int, *, axis: int) -> NDArray[np.float32]:
     """A copy with room for so many cells, in whole blocks."""
     shape = list(storage.shape)
-    shape[axis] = whole_blocks(cells) - shape[axis]
-    return np.concatenate([storage, np.zeros(shape, np.float32)], axis=axis)
+    shape[axis] = whole_blocks(cells)
+    roomy = np.empty(shape, np.float32)
+    old, new = np.split(roomy, [storage.shape[axis]], axis=axis)
+    old[...], new[...] = storage, 0
+    return roomy
 
 
 def whole_blocks(cells: int) -> int:

@@ -190,6 +190,8 @@ class _FusedStepper:
         whole += fed.later_STP[:, None]
         shares = torch.softmax(torch.from_numpy(scores), dim=-1).numpy()
         mixed = shares @ self._values[index][place.slots, :, :cells]
+        if count == 1:
+            return mixed.reshape(slots, heads * width)
         mixed = mixed.reshape(slots, heads, count, width).transpose(0, 2, 1, 3)
         return mixed[fed.rows_N, fed.columns_N].reshape(len(queries_NHD), heads * width)
 
