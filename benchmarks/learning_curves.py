@@ -18,6 +18,7 @@ from statistics import fmean
 from storage import registry
 from storage.objects import open_store
 from storage.paths import repository_root
+from tasks.config import load
 
 DOCS = repository_root() / "docs"
 CONFIG = "configs/sales_small.toml"
@@ -90,11 +91,12 @@ def page(curves: Sequence[Curve], options: argparse.Namespace) -> str:
         algorithm: fmean(curve.gain for curve in curves if curve.algorithm == algorithm)
         for algorithm in options.algorithms
     }
+    pairs = load(repository_root() / CONFIG).evaluate.unseen_scenarios
     ranked = sorted(means, key=lambda name: means[name], reverse=True)
     lines = [
         "# Learning curves",
         "",
-        "Success on unseen scenarios (768 fresh ones every iteration), in percent, by iteration. The gain is",
+        f"Success on unseen scenarios ({pairs:,} fresh ones every iteration), in percent, by iteration. The gain is",
         "paired: the version that is current at the end against version 0 on the same scenarios and",
         f"seeds. Made by `python -m benchmarks.learning_curves --seeds {' '.join(map(str, options.seeds))}`",
         f"({options.iterations} iterations of {CONFIG}).",
