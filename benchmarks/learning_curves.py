@@ -96,7 +96,7 @@ def page(curves: Sequence[Curve], options: argparse.Namespace) -> str:
     lines = [
         "# Learning curves",
         "",
-        f"Success on unseen scenarios ({pairs:,} fresh ones an iteration), in percent, by iteration. The gain",
+        f"Success on unseen scenarios ({pairs:,} fresh ones an iteration), in percent by iteration. The gain",
         "is paired: the version that is current at the end against version 0 on the same scenarios and",
         f"seeds. Made by `python -m benchmarks.learning_curves --seeds {' '.join(map(str, options.seeds))}`",
         f"({options.iterations} iterations of {CONFIG}).",
