@@ -17,8 +17,8 @@ from transformers import Cache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin
 
 Indices = NDArray[np.int64]
-# Storage grows by so many cells at a time: short conversations stay close together in memory.
-BLOCK = 32
+# The least storage. It doubles from there: short conversations stay close together in memory.
+LEAST_CELLS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +79,21 @@ StepperFactory = Callable[[int], Stepper]
 
 
 def grown(storage: NDArray[np.float32], cells: int, *, axis: int) -> NDArray[np.float32]:
-    """A copy with room for so many cells, in whole blocks."""
+    """A copy with room for so many cells."""
     shape = list(storage.shape)
-    shape[axis] = whole_blocks(cells)
+    shape[axis] = roomy_count(cells)
     roomy = np.empty(shape, np.float32)
     old, new = np.split(roomy, [storage.shape[axis]], axis=axis)
     old[...], new[...] = storage, 0
     return roomy
 
 
-def whole_blocks(cells: int) -> int:
-    """The cells, rounded up to blocks."""
-    return -(-cells // BLOCK) * BLOCK
+def roomy_count(cells: int) -> int:
+    """The cells, rounded up to the next doubling of the least storage."""
+    count = LEAST_CELLS
+    while count < cells:
+        count *= 2
+    return count
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +164,7 @@ def _with_room(storage: Tensor, cells: int) -> Tensor:
     if cells <= storage.shape[2]:
         return storage
     slots, heads, present, width = storage.shape
-    return torch.cat(
-        [storage, storage.new_zeros((slots, heads, whole_blocks(cells) - present, width))], dim=2
-    )
+    return torch.cat([storage, storage.new_zeros((slots, heads, roomy_count(cells) - present, width))], dim=2)
 
 
 def _written(storage: Tensor, states: Tensor, *, target: _Target) -> Tensor:

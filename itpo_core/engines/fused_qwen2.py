@@ -94,7 +94,7 @@ def _read_layer(layer: Qwen2DecoderLayer, width: int) -> _Layer:
 
 
 def _folded(weight: Tensor, norm: Tensor) -> Floats:
-    return _transposed(weight * norm)
+    return _transposed(weight * norm * weight.shape[1] ** 0.5)
 
 
 def _transposed(weight: Tensor) -> Floats:
@@ -197,29 +197,32 @@ class _FusedStepper:
 
 
 def _fed(place: Place) -> _Fed:
-    rows_N, columns_N = np.nonzero(place.is_real_ST)
     is_later_STP = np.arange(place.used) > place.cells_ST[:, :, None]
+    later_STP = np.multiply(is_later_STP, LATER, dtype=np.float32)
+    if place.cells_ST.shape[1] == 1:
+        return _one_each(place.slots_S, place.cells_ST[:, 0], later_STP=later_STP)
+    rows_N, columns_N = np.nonzero(place.is_real_ST)
     return _Fed(
         rows_N,
         columns_N,
         slots_N=rows_N + place.first,
         cells_N=place.cells_ST[rows_N, columns_N],
         last_S=np.cumsum(place.last_S + 1) - 1,
-        later_STP=np.multiply(is_later_STP, LATER, dtype=np.float32),
+        later_STP=later_STP,
+    )
+
+
+def _one_each(slots_S: Indices, cells_S: Indices, *, later_STP: Floats) -> _Fed:
+    rows_S = np.arange(len(slots_S))
+    return _Fed(
+        rows_S, np.zeros_like(rows_S), slots_N=slots_S, cells_N=cells_S, last_S=rows_S, later_STP=later_STP
     )
 
 
 def _last_of(fed: _Fed, place: Place) -> _Fed:
     """The slots' last tokens alone."""
-    rows_S = np.arange(len(place.last_S))
-    return _Fed(
-        rows_S,
-        np.zeros_like(rows_S),
-        slots_N=fed.slots_N[fed.last_S],
-        cells_N=fed.cells_N[fed.last_S],
-        last_S=rows_S,
-        later_STP=fed.later_STP[rows_S, place.last_S][:, None],
-    )
+    later_STP = fed.later_STP[np.arange(len(place.last_S)), place.last_S][:, None]
+    return _one_each(place.slots_S, fed.cells_N[fed.last_S], later_STP=later_STP)
 
 
 def _spread(queries_NHD: Floats, fed: _Fed) -> Floats:
@@ -233,10 +236,9 @@ def _spread(queries_NHD: Floats, fed: _Fed) -> Floats:
 
 
 def _size(hidden_NC: Floats, epsilon: float) -> Floats:
-    """The root mean square of each row, (N, 1): the norm without its weight (arXiv:1910.07467)."""
+    """Each row's root mean square (arXiv:1910.07467) times the root of C, which the weights hold: (N, 1)."""
     size_N = np.vecdot(hidden_NC, hidden_NC)
-    size_N /= hidden_NC.shape[1]
-    size_N += epsilon
+    size_N += epsilon * hidden_NC.shape[1]
     return np.sqrt(size_N, out=size_N)[:, None]
 
 

@@ -32,8 +32,9 @@ DECODERS: MappingProxyType[str, Callable[[PreTrainedModel, int], StepperFactory]
 )
 # Text is taken in once as many rows wait to hear theirs as there are rows that speak, times this.
 HEAR_AT = 2.0
-# While this share of the slots from first to last speaks, the others are fed along; below, rows change slots.
-DENSE = 0.9
+# So many rows, or this share, may be fed along without a part in the pass; with more, rows change slots.
+SPARE_ROWS = 8
+SPARE_SHARE = 0.1
 # Rounding stays three orders below; a wrong mask or position is far above.
 MAX_STEPPING_GAP = 1e-3
 _READY, _WAITING, _CLOSED = range(3)
@@ -190,20 +191,20 @@ class TransformersSession:
         """One pass of the model for the rows that speak, or for those that hear. Returns finished rows."""
         pending_B = np.where(self._state_B == _READY, self._known_B - self._fed_B, 0)
         hearing, speaking = np.flatnonzero(pending_B > 1), np.flatnonzero(pending_B == 1)
-        if not len(hearing) or len(hearing) < HEAR_AT * len(speaking):
-            slots = self._arrange(speaking, density=DENSE)
-            rows_S = self._row_at_B[slots]
-            return self._speak(rows_S, self._feed(slots, (pending_B == 1)[rows_S].astype(np.int64)))
-        if self._fed_B[hearing].any():
-            slots = self._arrange(hearing, density=1.0)
-            rows_S = self._row_at_B[slots]
-            return self._speak(rows_S, self._feed(slots, self._bounded(pending_B[rows_S])))
-        return self._hear_openings(hearing, pending_B)
+        hears = len(hearing) > 0 and len(hearing) >= HEAR_AT * len(speaking)
+        if hears and not self._fed_B[hearing].any():
+            return self._hear_openings(hearing, pending_B)
+        chosen = hearing if hears else speaking
+        slots = self._arrange(chosen, spare=max(SPARE_ROWS, int(SPARE_SHARE * len(chosen))))
+        rows_S = self._row_at_B[slots]
+        pending_S = pending_B[rows_S]
+        counts_S = self._bounded(pending_S) if hears else (pending_S == 1).astype(np.int64)
+        return self._speak(rows_S, self._feed(slots, counts_S))
 
     def _hear_openings(self, rows: Indices, pending_B: Indices) -> list[int]:
         """Equal openings are taken in once, and what came of it is copied."""
         _, first, which = np.unique(self._twin_B[rows], return_index=True, return_inverse=True)
-        slots = self._arrange(rows[first], density=1.0)
+        slots = self._arrange(rows[first], spare=0)
         counts_S = self._bounded(pending_B[self._row_at_B[slots]])
         logits_SV = self._feed(slots, counts_S)
         source = self._slot_B[rows[first]][which] - slots.start
@@ -214,11 +215,11 @@ class TransformersSession:
     def _bounded(self, pending_S: Indices) -> Indices:
         return np.minimum(pending_S, max(1, self._max_fed_tokens // len(pending_S)))
 
-    def _arrange(self, rows: Indices, *, density: float) -> slice:
-        """Slots in which these rows stand together; rows move to the front when they stand too far apart."""
+    def _arrange(self, rows: Indices, *, spare: int) -> slice:
+        """Slots where these rows stand together with at most so many others, if need be after moving."""
         slots = self._slot_B[rows]
         first, end = int(slots.min()), int(slots.max()) + 1
-        if len(rows) >= density * (end - first):
+        if end - first <= len(rows) + spare:
             return slice(first, end)
         count = len(rows)
         is_taken = np.zeros(count, dtype=bool)
