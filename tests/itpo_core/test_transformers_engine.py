@@ -159,8 +159,8 @@ def test_slow_users_change_nothing_for_their_row_or_the_others(
 ) -> None:
     engine = engine_of(make())
 
-    prompt = talk(engine, range(0, 12, 2))
-    late = talk(engine, range(0, 12, 2), is_slow=is_slow)
+    prompt = talk(engine, range(32))
+    late = talk(engine, range(32), is_slow=is_slow)
 
     assert {i: stream(turns) for i, turns in late.items()} == {i: stream(t) for i, t in prompt.items()}
 
