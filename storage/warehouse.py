@@ -107,7 +107,10 @@ def connect(*, threads: int | None = None, memory_limit: str | None = None) -> d
         config["threads"] = threads
     if memory_limit is not None:
         config["memory_limit"] = memory_limit
-    return duckdb.connect(":memory:", config=config)
+    connection = duckdb.connect(":memory:", config=config)
+    # A long query would draw its bar into whatever the caller prints.
+    connection.execute("set enable_progress_bar = false")
+    return connection
 
 
 def open_lake(store: ObjectStore, experiment: str | None) -> duckdb.DuckDBPyConnection:
