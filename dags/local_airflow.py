@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +90,7 @@ def running(
     with_triggerer: bool = False,
     extra: dict[str, str] | None = None,
     timeout_s: float = 240.0,
-) -> Iterator[LocalAirflow]:
+) -> Generator[LocalAirflow]:
     """Prepare, start, wait until healthy, hand out; stop everything at the end, whatever happened."""
     airflow = start(place, with_triggerer=with_triggerer, extra=extra)
     try:
