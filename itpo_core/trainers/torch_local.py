@@ -4,25 +4,21 @@ Axes: B conversations, T tokens (right-padded), N policy tokens of a minibatch. 
 under the start weights are computed once: they are the ratio's denominator and the reference of the KL.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
-from torch.optim import Optimizer
-from transformers import PreTrainedModel
 
-from itpo_core.logprobs import check_spoken, length_buckets, scored_logprobs, token_logprobs
-from itpo_core.optimisation import TrainingDivergedError, adamw, descend, seeded
-from itpo_core.policy_losses import clipped_losses, k3_divergences, policy_objective, ratio_facts
+from itpo_core.logprobs import check_spoken
+from itpo_core.optimisation import TrainingDivergedError, adamw
+from itpo_core.policy_step import Progress, Step, run_epoch, start_logprobs
 from itpo_core.tiny_policy import load_policy, suppressed_ids
 from itpo_core.trainers.base import PolicySettings, TrainingBatch, TrainingResult
 from itpo_core.trainers.checkpoints import Checkpoints, fingerprint
 from itpo_core.trainers.checks import check_batch
 
 BETAS = (0.9, 0.99)
-Step = Mapping[str, float]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,101 +66,18 @@ def _run(
     on_step: Progress,
 ) -> TrainingResult:
     model, tokenizer = load_policy(start_folder)
-    never = suppressed_ids(model)
-    check_spoken(batch.tokens_BT, batch.is_policy_BT, suppressed_ids=never)
-    start_BT = scored_logprobs(
-        model,
-        batch.tokens_BT,
-        wanted_BT=batch.is_policy_BT,
-        lengths_B=batch.lengths_B,
-        suppressed_ids=never,
-        temperature=batch.temperature,
-    )
+    check_spoken(batch.tokens_BT, batch.is_policy_BT, suppressed_ids=suppressed_ids(model))
+    start_BT = start_logprobs(model, batch)
     optimiser = adamw(model.parameters(), settings.learning_rate, betas=BETAS)
     done, steps = checkpoints.restore(model, optimiser)
     for epoch in range(done, settings.epochs):
-        steps = steps + _epoch(
+        steps = steps + run_epoch(
             model, optimiser, batch=batch, start_BT=start_BT, settings=settings, epoch=epoch, on_step=on_step
         )
         checkpoints.save(model, optimiser, epochs=epoch + 1, steps=steps)
     result = TrainingResult(steps=tuple(steps), summary=_summary(steps, _gap(batch, start_BT)))
     checkpoints.publish(model, tokenizer, result=result)
     return result
-
-
-def _epoch(
-    model: PreTrainedModel,
-    optimiser: Optimizer,
-    *,
-    batch: TrainingBatch,
-    start_BT: Tensor,
-    settings: PolicySettings,
-    epoch: int,
-    on_step: Progress,
-) -> list[Step]:
-    order = seeded(settings.seed, "policy_order", epoch)
-    buckets = length_buckets(batch.lengths_B, settings.minibatch_conversations, generator=order)
-    never = suppressed_ids(model)
-    steps: list[Step] = []
-    for done, rows in enumerate(buckets, start=1):
-        loss, facts = _loss(model, batch, rows=rows, start_BT=start_BT, settings=settings, never=never)
-        norm = descend(loss, optimiser, max_gradient_norm=settings.max_gradient_norm)
-        steps.append({"epoch": epoch, **facts, "gradient_norm": norm})
-        on_step(epoch * len(buckets) + done, settings.epochs * len(buckets))
-    return steps
-
-
-def _loss(
-    model: PreTrainedModel,
-    batch: TrainingBatch,
-    *,
-    rows: Tensor,
-    start_BT: Tensor,
-    settings: PolicySettings,
-    never: Sequence[int],
-) -> tuple[Tensor, Step]:
-    width = int(batch.lengths_B[rows].max())
-    wanted_BT = batch.is_policy_BT[rows, :width]
-    found = token_logprobs(
-        model,
-        batch.tokens_BT[rows, :width],
-        wanted_BT=wanted_BT,
-        suppressed_ids=never,
-        temperature=batch.temperature,
-    )
-    start_N = start_BT[rows, :width][wanted_BT]
-    advantages_N = batch.advantages_BT[rows, :width][wanted_BT]
-    entropies_N = found.entropies(with_gradient=settings.entropy_weight > 0)
-    losses_N = clipped_losses(
-        found.logprobs_N - start_N,
-        advantages_N,
-        clip_low=settings.clip_low,
-        clip_high=settings.clip_high,
-        dual_clip=settings.dual_clip,
-    )
-    divergences_N = k3_divergences(found.logprobs_N, start_N)
-    loss = policy_objective(
-        losses_N,
-        divergences_N,
-        entropies_N=entropies_N,
-        kl_weight=settings.kl_weight,
-        entropy_weight=settings.entropy_weight,
-    )
-    ratios = ratio_facts(
-        found.logprobs_N.detach() - start_N,
-        advantages_N,
-        clip_low=settings.clip_low,
-        clip_high=settings.clip_high,
-    )
-    facts = {
-        "loss": float(loss.detach()),
-        "policy_loss": float(losses_N.detach().mean()),
-        "kl": float(divergences_N.detach().mean()),
-        "entropy": float(entropies_N.detach().mean()),
-        "tokens": len(start_N),
-        **asdict(ratios),
-    }
-    return loss, facts
 
 
 def _gap(batch: TrainingBatch, start_BT: Tensor) -> dict[str, float]:
