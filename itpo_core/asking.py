@@ -7,24 +7,32 @@ from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from itpo_core.envs.base import Reply, UserSimulator
+from itpo_core.envs.base import Reply, Sent
 from itpo_core.types import Failure, FailureKind, Message
 
 Value = TypeVar("Value")
 
 
+class Asked(Protocol):
+    """Whoever a conversation waits for: a user who replies, or a business person who sends."""
+
+    def reply(self, messages: Sequence[Message]) -> Reply | Sent | Failure:
+        """Answer the last message."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the user of a row said, or how it broke."""
+    """What the one asked for a row said, or how it broke."""
 
     row: int
-    reply: Reply | Failure
+    reply: Reply | Sent | Failure
 
 
 class Users(Protocol):
     """How users are asked."""
 
-    def ask(self, row: int, user: UserSimulator, *, messages: Sequence[Message]) -> None:
+    def ask(self, row: int, user: Asked, *, messages: Sequence[Message]) -> None:
         """Ask the user of a row for its reply to these messages."""
         ...
 
@@ -39,7 +47,7 @@ class DirectUsers:
     def __init__(self) -> None:
         self._answers: list[Answer] = []
 
-    def ask(self, row: int, user: UserSimulator, *, messages: Sequence[Message]) -> None:
+    def ask(self, row: int, user: Asked, *, messages: Sequence[Message]) -> None:
         """See `Users.ask`."""
         self._answers.append(Answer(row, _reply(user, messages)))
 
@@ -54,7 +62,7 @@ class _Question:
     """A question on its way; its deadline is on the monotonic clock."""
 
     row: int
-    future: Future[Reply | Failure]
+    future: Future[Reply | Sent | Failure]
     deadline_s: float
 
 
@@ -69,7 +77,7 @@ class ThreadedUsers:
         self._timeout_s = timeout_s
         self._questions: list[_Question] = []
 
-    def ask(self, row: int, user: UserSimulator, *, messages: Sequence[Message]) -> None:
+    def ask(self, row: int, user: Asked, *, messages: Sequence[Message]) -> None:
         """See `Users.ask`."""
         future = self._pool.submit(_reply, user, messages)
         self._questions.append(_Question(row, future, time.monotonic() + self._timeout_s))
@@ -106,5 +114,5 @@ def attempt(action: Callable[[], Value], kind: FailureKind) -> Value | Failure:
         return Failure(kind, f"{type(error).__name__}: {error}")
 
 
-def _reply(user: UserSimulator, messages: Sequence[Message]) -> Reply | Failure:
+def _reply(user: Asked, messages: Sequence[Message]) -> Reply | Sent | Failure:
     return attempt(lambda: user.reply(messages), FailureKind.USER_ERROR)

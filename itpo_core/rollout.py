@@ -1,5 +1,8 @@
 """Conversations between an engine and simulated users: who speaks, who waits, how each one ends.
 
+Between both a business person may stand, who sends something else than the policy suggests (see
+`itpo_core.suggestions`). Messages are always what the user heard.
+
 What breaks becomes a typed failure of its conversation, which keeps what was said and gets no outcome; the
 others go on.
 """
@@ -9,8 +12,9 @@ from dataclasses import dataclass, replace
 
 from itpo_core.asking import Answer, DirectUsers, Users, attempt
 from itpo_core.engines.base import Engine, Sampling, Session, SpokenTurn
-from itpo_core.envs.base import Environment, Reply, TurnOracle, UserSimulator
+from itpo_core.envs.base import Business, Businesses, Environment, Reply, Sent, TurnOracle, UserSimulator
 from itpo_core.identifiers import derive_seed
+from itpo_core.suggestions import Desk, at_the_desk, sent_note
 from itpo_core.types import (
     Conversation,
     Failure,
@@ -44,20 +48,29 @@ def run_conversations(
     oracle: TurnOracle | None,
     specs: Sequence[RolloutSpec],
     sampling: Sampling,
+    businesses: Businesses | None = None,
     users: Users | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Conversation]:
     """Hold one conversation per spec, all in one batch, and return them in that order.
 
-    `users` says how users are asked (directly by default). `on_progress(finished, total)` is called as
-    conversations end. Turn truths are attached to scored conversations when there is an oracle.
+    `businesses` puts a person between policy and user (by default nobody). `users` says how both are asked
+    (directly by default). `on_progress(finished, total)` is called as conversations end. Turn truths, of what
+    was sent, are attached to scored conversations when there is an oracle.
     """
     session = engine.open(
         [spec.scenario.opening for spec in specs],
         seeds=[derive_seed(spec.seed, "policy") for spec in specs],
         sampling=sampling,
     )
-    batch = _Batch(session, environment, oracle=oracle, specs=specs, users=users or DirectUsers())
+    batch = _Batch(
+        session,
+        environment,
+        oracle=oracle,
+        specs=specs,
+        businesses=businesses,
+        users=users or DirectUsers(),
+    )
     finished = 0
     while batch.open_rows:
         batch.go_on()
@@ -69,12 +82,17 @@ def run_conversations(
 
 @dataclass(slots=True)
 class _Row:
-    """One conversation under way; `conversation` is None until it has ended."""
+    """One conversation under way; `conversation` is None until it has ended.
+
+    `is_at_desk` while the last turn is a suggestion that nobody has sent yet.
+    """
 
     spec: RolloutSpec
     user: UserSimulator | Failure
+    business: Business | Failure | None
     messages: list[Message]
     turns: list[Turn]
+    is_at_desk: bool = False
     conversation: Conversation | None = None
 
 
@@ -88,6 +106,7 @@ class _Batch:
         *,
         oracle: TurnOracle | None,
         specs: Sequence[RolloutSpec],
+        businesses: Businesses | None,
         users: Users,
     ) -> None:
         self._session = session
@@ -95,12 +114,14 @@ class _Batch:
         self._oracle = oracle
         self._users = users
         self._rows = [
-            _Row(spec, self._user(spec), messages=list(spec.scenario.opening), turns=[]) for spec in specs
+            _Row(spec, self._user(spec), _person(businesses, spec), list(spec.scenario.opening), turns=[])
+            for spec in specs
         ]
         self.open_rows = len(specs)
         for index, row in enumerate(self._rows):
-            if isinstance(row.user, Failure):
-                self._fail(index, row.user)
+            for absent in (row.user, row.business):
+                if isinstance(absent, Failure) and row.conversation is None:
+                    self._fail(index, absent)
 
     def go_on(self) -> None:
         """Let the engine finish a turn, and hand answers on; users are waited for when no row can speak."""
@@ -130,21 +151,50 @@ class _Batch:
                 logprobs=spoken.logprobs,
             )
         )
-        row.messages.append(Message(Role.ASSISTANT, spoken.text))
+        if row.business is None or isinstance(row.business, Failure):
+            self._say(spoken.row, spoken.text)
+        else:
+            row.is_at_desk = True
+            self._users.ask(spoken.row, Desk(row.business, spoken.text), messages=tuple(row.messages))
+
+    def _say(self, index: int, text: str) -> None:
+        """Let the user hear the assistant, and ask him."""
+        row = self._rows[index]
+        row.messages.append(Message(Role.ASSISTANT, text))
         if not isinstance(row.user, Failure):
-            self._users.ask(spoken.row, row.user, messages=tuple(row.messages))
+            self._users.ask(index, row.user, messages=tuple(row.messages))
+
+    def _send(self, index: int, sent: Sent) -> None:
+        row = self._rows[index]
+        row.is_at_desk = False
+        row.turns[-1] = replace(row.turns[-1], sent_text=sent.text, acceptance=sent.acceptance)
+        self._say(index, sent.text)
 
     def _take(self, answer: Answer) -> None:
-        row, reply = self._rows[answer.row], answer.reply
-        if isinstance(reply, Failure):
-            self._fail(answer.row, reply)
-            return
+        if isinstance(answer.reply, Failure):
+            self._break(answer.row, answer.reply)
+        elif isinstance(answer.reply, Sent):
+            self._send(answer.row, answer.reply)
+        else:
+            self._go_on_with(answer, answer.reply)
+
+    def _break(self, index: int, failure: Failure) -> None:
+        row = self._rows[index]
+        if row.is_at_desk:
+            # What was never sent is no turn: every turn has its message.
+            row.turns.pop()
+        self._fail(index, at_the_desk(failure) if row.is_at_desk else failure)
+
+    def _go_on_with(self, answer: Answer, reply: Reply) -> None:
+        row = self._rows[answer.row]
         said = [] if reply.text is None else [Message(Role.USER, reply.text)]
         row.messages += said
         stop = self._stop(reply, turns=len(row.turns))
         if stop is not None:
             self._end(answer.row, stop)
-        elif not self._session.append(answer.row, said):
+        elif not self._session.append(
+            answer.row, [*sent_note(row.turns[-1].text, row.turns[-1].sent_text), *said]
+        ):
             full = Unscored(f"the context was full after {len(row.turns)} turns")
             self._close(answer.row, StopReason.CONTEXT_FULL, outcome=full)
 
@@ -188,3 +238,10 @@ class _Batch:
             return tuple(row.turns)
         truths = self._oracle.truths(row.spec.scenario, row.messages)
         return tuple(replace(turn, truth=truth) for turn, truth in zip(row.turns, truths, strict=True))
+
+
+def _person(businesses: Businesses | None, spec: RolloutSpec) -> Business | Failure | None:
+    if businesses is None:
+        return None
+    seed = derive_seed(spec.seed, "business")
+    return attempt(lambda: businesses.person(spec.scenario, seed=seed), FailureKind.BUSINESS_ERROR)

@@ -41,11 +41,23 @@ class FinishReason(StrEnum):
     LENGTH = "length"
 
 
+class Acceptance(StrEnum):
+    """What became of the policy's words: a business person sent them as they were, changed them or wrote
+    something else; or nobody stood between policy and user (autonomous)."""
+
+    VERBATIM = "verbatim"
+    EDITED = "edited"
+    IGNORED = "ignored"
+    AUTONOMOUS = "autonomous"
+
+
 class FailureKind(StrEnum):
     """What broke. A failure is counted under its kind and never becomes a reward of zero."""
 
     USER_ERROR = "user_error"
     USER_TIMEOUT = "user_timeout"
+    BUSINESS_ERROR = "business_error"
+    BUSINESS_TIMEOUT = "business_timeout"
     JUDGE_ERROR = "judge_error"
     JUDGE_TIMEOUT = "judge_timeout"
     ENGINE_ERROR = "engine_error"
@@ -126,7 +138,9 @@ class Turn:
     `prompt_ids` are only the tokens that are new since the end of the previous turn (headers, user text,
     a forced end-of-turn of a cut turn). `response_ids` are the policy's own tokens, its end-of-turn
     included; `logprobs` (natural log, one per response token) are those of the sampling distribution.
-    Logged turns of a foreign policy have no token ids yet: empty tuples.
+    Logged turns of a foreign policy have no token ids yet: empty tuples. `text` is what the policy said;
+    `sent_text` is what the user heard instead, None where both are the same. `temperature` is that of an
+    explored turn, None where it was the common one.
     """
 
     turn_index: int
@@ -136,6 +150,9 @@ class Turn:
     response_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
     truth: TurnTruth | None = None
+    sent_text: str | None = None
+    acceptance: Acceptance = Acceptance.AUTONOMOUS
+    temperature: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ select
     turns.prompt_ids,
     turns.response_ids,
     turns.logprobs,
+    turns.suggested_text,
     curated.fold,
     curated.group_id,
     conversations.outcome,

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from itpo_core.engines.base import Engine, Sampling
-from itpo_core.envs.catalogue import ENVIRONMENTS, Domain
+from itpo_core.envs.catalogue import BUSINESSES, ENVIRONMENTS, Domain
+from itpo_core.envs.sales_business import BusinessHabits
 from tasks.config import Config
 from tasks.records import Lineage
 
@@ -20,8 +21,13 @@ class Speaker:
 
 
 def domain(config: Config) -> Domain:
-    """The environment of the experiment with its oracle and logging policy."""
-    return ENVIRONMENTS[config.domain.name](config.domain.preset)
+    """The environment of the experiment with its oracle, logging policy and business people, if any."""
+    chosen = config.domain
+    plain = ENVIRONMENTS[chosen.name](chosen.preset)
+    if chosen.business == "none":
+        return plain
+    habits = BusinessHabits(accepts=chosen.business_accepts, edits=chosen.business_edits)
+    return BUSINESSES[chosen.name](plain, chosen.preset, habits=habits)
 
 
 def speaker(config: Config, folder: Path) -> Speaker:
@@ -39,7 +45,8 @@ def sampling(config: Config) -> Sampling:
 
 def lineage(config: Config, *, iteration: int, shard: int, policy_version: str, speaker: Speaker) -> Lineage:
     """The columns that name who made the rows."""
-    environment = domain(config).environment
+    simulated = domain(config)
+    environment = simulated.environment
     return Lineage(
         experiment=config.experiment,
         iteration=iteration,
@@ -47,7 +54,7 @@ def lineage(config: Config, *, iteration: int, shard: int, policy_version: str, 
         policy_version=policy_version,
         simulator=environment.name,
         simulator_version=environment.version,
-        simulator_digest=environment.digest,
+        simulator_digest=simulated.simulator_digest,
         judge_version=f"{environment.name}-rule-{environment.version}",
         tokenizer_digest=speaker.tokenizer_digest,
         chat_template_digest=speaker.chat_template_digest,

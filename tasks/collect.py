@@ -101,6 +101,7 @@ def roll_out(
             speaker.engine,
             domain.environment,
             oracle=domain.oracle,
+            businesses=domain.businesses,
             specs=batch,
             sampling=build.sampling(context.config),
         )

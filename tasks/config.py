@@ -53,6 +53,19 @@ class Domain(_Section):
 
     name: Literal["sales"] = "sales"
     preset: Literal["small", "hard"] = "small"
+    # A person between policy and customer sends what is suggested verbatim, edits it, or (the rest) ignores it.
+    business: Literal["none", "scripted"] = "none"
+    business_accepts: Fraction = 0.6
+    business_edits: Fraction = 0.25
+
+    @model_validator(mode="after")
+    def _chances(self) -> "Domain":
+        if self.business_accepts + self.business_edits > 1 + 1e-9:
+            raise ValueError(
+                f"domain.business_accepts {self.business_accepts} and domain.business_edits "
+                f"{self.business_edits} are more than 1 together"
+            )
+        return self
 
 
 class Logs(_Section):
@@ -134,6 +147,17 @@ class Reward(_Section):
     reference: Literal["initial", "collector"] = "initial"
     score: Literal["after_update", "before_update"] = "after_update"
     min_heldout_auc: Fraction = 0.55
+    folds: Literal[1, 2] = 1  # 2: every turn is scored by a model that has not learnt its conversation
+    intercept: bool = False  # a learned base rate: then prefix values are calibrated from the first turn on
+
+    @model_validator(mode="after")
+    def _one_way_to_be_blind(self) -> "Reward":
+        if self.folds == 2 and self.score == "before_update":
+            raise ValueError(
+                'reward.folds 2 with reward.score "before_update": the model before its update has not '
+                "learnt these conversations anyway; set one of the two back"
+            )
+        return self
 
 
 class Credit(_Section):

@@ -87,6 +87,7 @@ def _arm_tables(
             speaker.engine,
             domain.environment,
             oracle=domain.oracle,
+            businesses=domain.businesses,
             specs=specs[start : start + size],
             sampling=build.sampling(context.config),
         )

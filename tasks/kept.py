@@ -6,6 +6,7 @@ from itertools import groupby
 
 from itpo_core.reward_fit import LabelledStreams
 from itpo_core.streams import TurnTokens, streams, token_count
+from itpo_core.suggestions import policy_view
 from itpo_core.tokens import ChatFormat
 from itpo_core.types import Message
 from storage import commits
@@ -77,8 +78,12 @@ def _sampled(rows: Sequence[Mapping[str, object]]) -> tuple[TurnTokens, ...]:
 
 
 def _encoded(rows: Sequence[Mapping[str, object]], chat: ChatFormat) -> tuple[TurnTokens, ...]:
-    """A logged conversation in the policy's own tokens; nobody knows its log-probabilities."""
-    messages: Sequence[Message] = messages_from_json(str(rows[0]["messages_json"]))
+    """A logged conversation in the policy's own tokens; nobody knows its log-probabilities.
+
+    Where somebody sent something else than was suggested, the suggestion is the turn, as in rollouts.
+    """
+    heard: Sequence[Message] = messages_from_json(str(rows[0]["messages_json"]))
+    messages = policy_view(heard, [str(row["suggested_text"]) for row in rows])
     return tuple(TurnTokens(prompt, response) for prompt, response in chat.encode_conversation(messages))
 
 

@@ -9,7 +9,7 @@ from itpo_core.envs.catalogue import Domain
 from itpo_core.identifiers import stable_id
 from itpo_core.logs.duplicates import Sourced
 from itpo_core.logs.parsed import ParsedConversation, Rejected, RejectReason, Suggestion
-from itpo_core.types import Conversation, FinishReason, Message, Role, Scenario, Turn, TurnTruth
+from itpo_core.types import Acceptance, Conversation, FinishReason, Role, Scenario, Turn, TurnTruth
 from tasks.records import Lineage, Row, conversation_row, turn_rows
 
 MAX_GROUP = 32_000  # sample indices are 16-bit in the lake
@@ -73,12 +73,7 @@ def conversation_rows(spoken: Sequence[Spoken], lineages: Mapping[tuple[str, str
 
 def logged_turn_rows(spoken: Sequence[Spoken], lineages: Mapping[tuple[str, str], Lineage]) -> list[Row]:
     """Rows of `turns`; where the log says what had been suggested, that stands beside what was sent."""
-    rows: list[Row] = []
-    for each in spoken:
-        turns = turn_rows(each.conversation, _lineage(each, lineages))
-        suggestions = each.sourced.conversation.suggestions
-        rows += [{**row, **_suggested(what)} for row, what in zip(turns, suggestions, strict=True)]
-    return rows
+    return [row for each in spoken for row in turn_rows(each.conversation, _lineage(each, lineages))]
 
 
 def quarantine_rows(
@@ -114,7 +109,7 @@ def _lineage_of(
     known = domain is not None and domain.environment.name == name
     simulator = FOREIGN_SIMULATOR
     if domain is not None and known:
-        simulator = (domain.environment.name, domain.environment.version, domain.environment.digest)
+        simulator = (domain.environment.name, domain.environment.version, domain.simulator_digest)
     return Lineage(
         experiment=place.experiment,
         iteration=place.iteration,
@@ -129,12 +124,6 @@ def _lineage_of(
 
 def _lineage(each: Spoken, lineages: Mapping[tuple[str, str], Lineage]) -> Lineage:
     return lineages[each.sourced.source, each.conversation.scenario.domain]
-
-
-def _suggested(suggestion: Suggestion | None) -> Row:
-    if suggestion is None:
-        return {}
-    return {"suggested_text": suggestion.text, "acceptance": suggestion.acceptance}
 
 
 def _stem(source: str) -> str:
@@ -161,7 +150,7 @@ def _conversation(
         seed=parsed.seed,
         scenario=_scenario(sourced),
         messages=parsed.messages,
-        turns=_turns(parsed.messages, truths),
+        turns=_turns(parsed, truths),
         outcome=parsed.outcome,
         stop=parsed.stop,
     )
@@ -180,11 +169,22 @@ def _scenario(sourced: Sourced) -> Scenario:
     )
 
 
-def _turns(messages: Sequence[Message], truths: Sequence[TurnTruth | None]) -> tuple[Turn, ...]:
-    texts = [message.content for message in messages if message.role is Role.ASSISTANT]
+def _turns(parsed: ParsedConversation, truths: Sequence[TurnTruth | None]) -> tuple[Turn, ...]:
+    sent = [message.content for message in parsed.messages if message.role is Role.ASSISTANT]
+    suggested = [
+        each or Suggestion(text, Acceptance.AUTONOMOUS)
+        for each, text in zip(parsed.suggestions, sent, strict=True)
+    ]
     return tuple(
-        Turn(turn_index=index, text=text, finish=FinishReason.END_OF_TURN, truth=truth)
-        for index, (text, truth) in enumerate(zip(texts, truths, strict=True))
+        Turn(
+            turn_index=index,
+            text=suggestion.text,
+            finish=FinishReason.END_OF_TURN,
+            truth=truth,
+            sent_text=text,
+            acceptance=Acceptance(suggestion.acceptance),
+        )
+        for index, (suggestion, text, truth) in enumerate(zip(suggested, sent, truths, strict=True))
     )
 
 

@@ -121,6 +121,7 @@ def truths_of(rows: Iterable[Mapping[str, object]]) -> list[TurnTruth]:
 def _turn_row(
     conversation: Conversation, turn: Turn, lineage: Lineage, *, user_text: str, tools: str | None
 ) -> Row:
+    sent = turn.text if turn.sent_text is None else turn.sent_text
     return {
         **_lineage_columns(conversation, lineage),
         "turn_index": turn.turn_index,
@@ -128,13 +129,13 @@ def _turn_row(
         "policy_version": lineage.policy_version,
         "tokenizer_digest": lineage.tokenizer_digest,
         "chat_template_digest": lineage.chat_template_digest,
-        "temperature": lineage.temperature,
+        "temperature": lineage.temperature if turn.temperature is None else turn.temperature,
         "top_p": lineage.top_p,
         "user_text": user_text,
-        "assistant_text": turn.text,
+        "assistant_text": sent,
         "suggested_text": turn.text,
-        "sent_text": turn.text,
-        "acceptance": "autonomous",
+        "sent_text": sent,
+        "acceptance": turn.acceptance.value,
         "prompt_ids": list(turn.prompt_ids),
         "response_ids": list(turn.response_ids),
         "logprobs": list(turn.logprobs),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from itpo_core.envs.catalogue import Domain
 from itpo_core.identifiers import derive_seed
-from itpo_core.types import Conversation, Scored
+from itpo_core.types import Acceptance, Conversation, Role, Scored, Turn
 from tasks.config import ConfigError
 from tasks.records import message_record
 
@@ -44,12 +44,27 @@ def log_lines(talks: Sequence[Conversation], asked: Sequence[Conversation]) -> I
         yield log_line(conversation, logged_id=f"request-{index:06d}", persona_id=DIRECT_REQUEST)
 
 
+def message_records(conversation: Conversation) -> list[dict[str, str]]:
+    """The messages, those of a business person with what had been suggested to him."""
+    turns = iter(conversation.turns)
+    return [
+        message_record(message) | (_suggestion(next(turns)) if message.role is Role.ASSISTANT else {})
+        for message in conversation.messages
+    ]
+
+
+def _suggestion(turn: Turn) -> dict[str, str]:
+    if turn.acceptance is Acceptance.AUTONOMOUS:
+        return {}
+    return {"suggested_text": turn.text, "acceptance": turn.acceptance.value}
+
+
 def log_line(conversation: Conversation, *, logged_id: str, persona_id: str) -> str:
     """One conversation as a line of JSON. A conversation without an outcome has a null one."""
     scenario, outcome = conversation.scenario, conversation.outcome
     row = {
         "id": logged_id,
-        "messages": [message_record(message) for message in conversation.messages],
+        "messages": message_records(conversation),
         "outcome": outcome.value if isinstance(outcome, Scored) else None,
         "metadata": {
             "scenario_id": scenario.scenario_id,

@@ -1,10 +1,20 @@
-"""What can be swapped about a domain: environment, users, judge, exact turn truth, scripted logs."""
+"""What can be swapped about a domain: environment, users, business, judge, turn truth, scripted logs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from itpo_core.types import Conversation, Failure, Message, Outcome, Scenario, Split, StopReason, TurnTruth
+from itpo_core.types import (
+    Acceptance,
+    Conversation,
+    Failure,
+    Message,
+    Outcome,
+    Scenario,
+    Split,
+    StopReason,
+    TurnTruth,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +30,32 @@ class UserSimulator(Protocol):
 
     def reply(self, messages: Sequence[Message]) -> Reply | Failure:
         """Answer the last assistant message. A user that breaks returns a Failure, it does not raise."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a business person sent to the user, and what became of the suggestion."""
+
+    text: str
+    acceptance: Acceptance
+
+
+class Business(Protocol):
+    """A person between the policy and one user, who sends what he thinks right: single-use, no reset."""
+
+    def send(self, messages: Sequence[Message], suggestion: str) -> Sent | Failure:
+        """Answer the user, given what both have said so far and what the policy suggests to say now."""
+        ...
+
+
+class Businesses(Protocol):
+    """Where business people come from; `digest` identifies their habits in every row."""
+
+    digest: str
+
+    def person(self, scenario: Scenario, *, seed: int) -> Business:
+        """A fresh person for one conversation; the same seed makes the same choices."""
         ...
 
 

@@ -1,26 +1,37 @@
 """The domains that exist, by name: add one here and the contract tests of the environments run on it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from itpo_core.envs.base import Environment, LoggingPolicy, TurnOracle
+from itpo_core.envs.base import Businesses, Environment, LoggingPolicy, TurnOracle
 from itpo_core.envs.sales import SalesEnvironment
+from itpo_core.envs.sales_business import BusinessHabits, SalesBusinesses
 from itpo_core.envs.sales_language import vocabulary
 from itpo_core.envs.sales_logs import ScriptedSalesperson
 from itpo_core.envs.sales_oracle import SalesOracle
+from itpo_core.identifiers import stable_id
+from itpo_core.suggestions import NOTE_WORDS
 
 
 @dataclass(frozen=True, slots=True)
 class Domain:
     """A domain ready for use. `oracle` and `logging_policy` are None where the domain has none.
 
-    `vocabulary` is every word of its scripted speakers, sorted; empty where language is open.
+    `vocabulary` is every word of its scripted speakers, sorted; empty where language is open. `businesses`
+    is None where the policy answers its users itself.
     """
 
     environment: Environment
     oracle: TurnOracle | None
     logging_policy: LoggingPolicy | None
     vocabulary: tuple[str, ...]
+    businesses: Businesses | None = None
+
+    @property
+    def simulator_digest(self) -> str:
+        """Identifies everybody who is simulated: the environment and its business people, if any."""
+        digest = self.environment.digest
+        return digest if self.businesses is None else stable_id(digest, self.businesses.digest)
 
 
 def sales(preset: str) -> Domain:
@@ -33,4 +44,17 @@ def sales(preset: str) -> Domain:
     )
 
 
+def with_sales_business(domain: Domain, preset: str, *, habits: BusinessHabits) -> Domain:
+    """The sales domain with a person between policy and customer, whose notes add words to the vocabulary."""
+    words = {*domain.vocabulary, *NOTE_WORDS}
+    people = SalesBusinesses(preset, habits)
+    return replace(
+        domain,
+        businesses=people,
+        logging_policy=ScriptedSalesperson(preset, businesses=people),
+        vocabulary=tuple(sorted(words)),
+    )
+
+
 ENVIRONMENTS: dict[str, Callable[[str], Domain]] = {"sales": sales}
+BUSINESSES = {"sales": with_sales_business}

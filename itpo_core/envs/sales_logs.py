@@ -1,10 +1,11 @@
 """A scripted salesperson, decent but not good; a first policy starts from its conversations."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
+from itpo_core.envs.base import Businesses, Sent
 from itpo_core.envs.sales import SalesEnvironment
 from itpo_core.envs.sales_language import ASSISTANT_PHRASES, told_slots
 from itpo_core.envs.sales_need import DOMAIN, Need, draw_need_of, need_of, pick, scenario_of
@@ -12,6 +13,7 @@ from itpo_core.envs.sales_oracle import SalesOracle
 from itpo_core.envs.sales_shop import Shop, Slot, shop_of
 from itpo_core.identifiers import derive_seed, stable_id
 from itpo_core.types import (
+    Acceptance,
     Conversation,
     Failure,
     FinishReason,
@@ -39,10 +41,14 @@ class ScriptedSalesperson:
     """Logged conversations of one preset, over seen scenarios only.
 
     A conversation depends on the seed and its place alone. Those of one scenario share a group and are
-    numbered by `sample_index` within the call.
+    numbered by `sample_index` within the call. With `businesses` somebody stands between him and the customer
+    in ordinary conversations, and what he says is a suggestion.
     """
 
-    def __init__(self, preset: str, habits: SalesHabits | None = None) -> None:
+    def __init__(
+        self, preset: str, habits: SalesHabits | None = None, *, businesses: Businesses | None = None
+    ) -> None:
+        self._businesses = businesses
         self._shop = shop_of(preset)
         self._habits = SalesHabits() if habits is None else habits
         self._environment = SalesEnvironment(preset)
@@ -62,16 +68,34 @@ class ScriptedSalesperson:
     def _talk(self, scenario: Scenario, seed: int) -> Conversation:
         random = Random(derive_seed(seed, "assistant"))
         user = self._environment.user(scenario, seed=seed)
+        send = self._desk(scenario, seed=seed)
         need, messages = need_of(scenario, self._shop), list(scenario.opening)
+        said: list[tuple[str, Sent]] = []
         while True:
-            messages.append(Message(Role.ASSISTANT, self._speak(need, messages, random=random)))
+            text = self._speak(need, messages, random=random)
+            said.append((text, send(messages, text)))
+            messages.append(Message(Role.ASSISTANT, said[-1][1].text))
             reply = user.reply(messages)
             if isinstance(reply, Failure):
                 raise RuntimeError(f"scenario {scenario.scenario_id}: {reply.cause}")
             if reply.text is not None:
                 messages.append(Message(Role.USER, reply.text))
             if reply.stop is not None:
-                return self._finished(scenario, messages, seed=seed, stop=reply.stop)
+                return self._finished(scenario, messages, said=said, seed=seed, stop=reply.stop)
+
+    def _desk(self, scenario: Scenario, *, seed: int) -> Callable[[Sequence[Message], str], Sent]:
+        """What becomes of his words: nobody is asked, or the business person of this conversation."""
+        if self._businesses is None:
+            return lambda messages, text: Sent(text, Acceptance.AUTONOMOUS)
+        person = self._businesses.person(scenario, seed=derive_seed(seed, "business"))
+
+        def send(messages: Sequence[Message], text: str) -> Sent:
+            sent = person.send(messages, text)
+            if isinstance(sent, Failure):
+                raise RuntimeError(f"scenario {scenario.scenario_id}: {sent.cause}")
+            return sent
+
+        return send
 
     def _request(self, seed: int) -> Conversation:
         random = Random(derive_seed(seed, "customer"))
@@ -79,7 +103,8 @@ class ScriptedSalesperson:
         scenario = scenario_of(need, self._shop, opening=request_message(need, self._shop, random=random))
         answer = recommendation(need, self._shop, random=random, told=frozenset(need.volunteered))
         messages = [*scenario.opening, Message(Role.ASSISTANT, answer)]
-        return self._finished(scenario, messages, seed=seed, stop=StopReason.COMPLETED)
+        said = [(answer, Sent(answer, Acceptance.AUTONOMOUS))]
+        return self._finished(scenario, messages, said=said, seed=seed, stop=StopReason.COMPLETED)
 
     def _speak(self, need: Need, messages: Sequence[Message], *, random: Random) -> str:
         told = told_slots(messages, self._shop.slots)
@@ -93,7 +118,13 @@ class ScriptedSalesperson:
         return question(self._shop.slots, random=random, told=told, remembers=self._habits.remembers)
 
     def _finished(
-        self, scenario: Scenario, messages: Sequence[Message], *, seed: int, stop: StopReason
+        self,
+        scenario: Scenario,
+        messages: Sequence[Message],
+        *,
+        said: Sequence[tuple[str, Sent]],
+        seed: int,
+        stop: StopReason,
     ) -> Conversation:
         return Conversation(
             conversation_id="",  # named by _numbered
@@ -102,17 +133,25 @@ class ScriptedSalesperson:
             seed=seed,
             scenario=scenario,
             messages=tuple(messages),
-            turns=self._turns(scenario, messages),
+            turns=self._turns(scenario, messages, said=said),
             outcome=self._environment.outcome(scenario, messages),
             stop=stop,
         )
 
-    def _turns(self, scenario: Scenario, messages: Sequence[Message]) -> tuple[Turn, ...]:
-        texts = [message.content for message in messages if message.role is Role.ASSISTANT]
+    def _turns(
+        self, scenario: Scenario, messages: Sequence[Message], *, said: Sequence[tuple[str, Sent]]
+    ) -> tuple[Turn, ...]:
         truths = self._oracle.truths(scenario, messages)
         return tuple(
-            Turn(turn_index=index, text=text, finish=FinishReason.END_OF_TURN, truth=truth)
-            for index, (text, truth) in enumerate(zip(texts, truths, strict=True))
+            Turn(
+                turn_index=index,
+                text=text,
+                finish=FinishReason.END_OF_TURN,
+                truth=truth,
+                sent_text=None if sent.acceptance is Acceptance.AUTONOMOUS else sent.text,
+                acceptance=sent.acceptance,
+            )
+            for index, ((text, sent), truth) in enumerate(zip(said, truths, strict=True))
         )
 
 
