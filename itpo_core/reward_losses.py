@@ -19,9 +19,14 @@ def outcome_loss(logits_B: Tensor, labels_B: Tensor) -> Tensor:
     """Mean binary cross-entropy with logits against labels in [0, 1]; soft labels are not rounded.
 
     Source: ITPO (arXiv:2603.23550), the implicit reward's outcome objective. Raises ValueError for a label
-    outside [0, 1] or NaN: a conversation without an outcome is left out, it is not a failure.
+    outside [0, 1] or NaN.
     """
+    check_labels(labels_B)
+    return functional.binary_cross_entropy_with_logits(logits_B, labels_B.to(logits_B.dtype))
+
+
+def check_labels(labels_B: Tensor) -> None:
+    """Raises ValueError for a label outside [0, 1] or NaN: having no outcome is not having failed."""
     if not bool(((labels_B >= 0) & (labels_B <= 1)).all()):
         wrong = labels_B[~((labels_B >= 0) & (labels_B <= 1))][0]
         raise ValueError(f"label {float(wrong)} is not in [0, 1]: leave conversations without outcome out")
-    return functional.binary_cross_entropy_with_logits(logits_B, labels_B.to(logits_B.dtype))

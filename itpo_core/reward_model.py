@@ -2,6 +2,10 @@
 
 Axes: B conversations, K turns, T tokens (right-padded). Source: ITPO (arXiv:2603.23550); the label is the
 plain outcome, never the reward with its token cost.
+
+The published form has no intercept: with phi = reference it foresees a half, and has to spend log-ratio on
+the base rate. With a learned intercept b, the outcome foreseen after turn k is sigmoid(b + sum_{j<=k} S_j),
+and before anything was said it is sigmoid(b).
 """
 
 from collections.abc import Callable, Sequence
@@ -9,11 +13,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from itpo_core.logprobs import check_spoken, length_buckets, scored_logprobs, token_logprobs
 from itpo_core.optimisation import adamw, descend, seeded
-from itpo_core.reward_losses import conversation_logits, outcome_loss
+from itpo_core.reward_losses import check_labels, conversation_logits, outcome_loss
 from itpo_core.statistics import Interval, auc_interval, brier
 from itpo_core.turn_rewards import implicit_scores
 
@@ -29,6 +35,10 @@ class ConversationTokens:
     turn_BT: Tensor
     lengths_B: Tensor
 
+    def of_rows(self, rows: Tensor) -> "ConversationTokens":
+        """Only these conversations."""
+        return ConversationTokens(self.tokens_BT[rows], self.turn_BT[rows], self.lengths_B[rows])
+
     @property
     def is_policy_BT(self) -> Tensor:
         """The policy's own tokens."""
@@ -37,21 +47,41 @@ class ConversationTokens:
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
-    """One fit: learning rate of AdamW, passes over the data, conversations per step, seed of the order."""
+    """One fit: learning rate of AdamW, passes over the data, conversations per step, seed of the order.
+
+    The intercept is one number in logits, not a weight of a network, and has a rate of its own.
+    """
 
     learning_rate: float = 3e-4
     epochs: int = 4
     minibatch: int = 64
     seed: int = 0
+    intercept_learning_rate: float = 2e-2
 
 
 @dataclass(frozen=True, slots=True)
 class FitResult:
-    """`losses` is the mean binary cross-entropy of each epoch, in nats; `unlabelled` rows took no part."""
+    """`losses` is the mean binary cross-entropy of each epoch, in nats.
+
+    `unlabelled` rows took no part, nor did `wordless` ones: labelled, but without a single policy token.
+    """
 
     losses: tuple[float, ...]
     labelled: int
     unlabelled: int
+    wordless: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredTurns:
+    """S_k of every turn, [B, K]; beta times the log-ratio of every policy token, [B, T], 0 elsewhere.
+
+    `base_logits_B` is the intercept of the model that scored the row, 0 without one.
+    """
+
+    scores_BK: Tensor
+    token_scores_BT: Tensor
+    base_logits_B: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +112,20 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class ImplicitRewardModel:
-    """`model` is trained in place; `suppressed_ids` are out of its and of the reference's distribution."""
+    """`model` is trained in place; `suppressed_ids` are out of its and of the reference's distribution.
+
+    `intercept`, a single number in logits, is trained in place too; None is the published form.
+    """
 
     model: PreTrainedModel
     beta: float
     suppressed_ids: tuple[int, ...] = ()
+    intercept: Parameter | None = None
+
+    @property
+    def base_logit(self) -> float:
+        """The intercept's value; 0 without one."""
+        return 0.0 if self.intercept is None else float(self.intercept.detach())
 
     def logprobs(self, conversations: ConversationTokens) -> Tensor:
         """Log-probabilities of the policy's tokens under the current weights, [B, T], 0 elsewhere."""
@@ -103,14 +142,21 @@ class ImplicitRewardModel:
     ) -> FitResult:
         """Fit the summed log-ratio to the outcomes by soft-label cross-entropy.
 
-        `labels_B` is NaN where there is no outcome: such rows are left out and counted. Raises ValueError for
-        a label outside [0, 1], for data without any label and for tokens the policy never speaks, and
-        TrainingDivergedError.
+        `labels_B` is NaN where there is no outcome: such rows are left out and counted, and so are
+        conversations without a policy token, on which no log-ratio can lie. Raises ValueError, before any
+        weight moved, for a label outside [0, 1], for data without any row to learn from and for tokens the
+        policy never speaks; TrainingDivergedError.
         """
         check_spoken(conversations.tokens_BT, conversations.is_policy_BT, suppressed_ids=self.suppressed_ids)
-        labelled = _labelled_rows(labels_B)
+        found = _labelled_rows(labels_B)
+        check_labels(labels_B[found])
+        labelled = found[conversations.is_policy_BT[found].any(dim=1)]
+        if len(labelled) == 0:
+            raise ValueError(
+                f"none of {len(found)} labelled conversations holds a policy token to learn from"
+            )
         steps = -(-len(labelled) // settings.minibatch)
-        optimiser = adamw(self.model.parameters(), settings.learning_rate, betas=BETAS)
+        optimiser = self._optimiser(settings)
         losses = []
         for epoch in range(settings.epochs):
             order = seeded(settings.seed, "reward_order", epoch)
@@ -123,19 +169,39 @@ class ImplicitRewardModel:
                 total += float(loss.detach()) * len(rows)
                 on_step(epoch * steps + done, settings.epochs * steps)
             losses.append(total / len(labelled))
-        return FitResult(tuple(losses), len(labelled), len(labels_B) - len(labelled))
+        return FitResult(
+            tuple(losses), len(labelled), len(labels_B) - len(found), wordless=len(found) - len(labelled)
+        )
 
     def score(
         self, conversations: ConversationTokens, *, reference_logprobs_BT: Tensor, turns: int
     ) -> Tensor:
         """S_k, [B, turns]: beta times each turn's summed log-ratio; exactly 0 for phi = reference."""
-        return implicit_scores(
-            self.logprobs(conversations),
+        scored = self.score_tokens(conversations, reference_logprobs_BT=reference_logprobs_BT, turns=turns)
+        return scored.scores_BK
+
+    def score_tokens(
+        self, conversations: ConversationTokens, *, reference_logprobs_BT: Tensor, turns: int
+    ) -> ScoredTurns:
+        """`score` and the terms that it is the sum of, from one pass."""
+        logprobs_BT = self.logprobs(conversations)
+        scores_BK = implicit_scores(
+            logprobs_BT,
             reference_logprobs_BT,
             turn_index_BT=conversations.turn_BT,
             beta=self.beta,
             turns=turns,
         )
+        ratios_BT = torch.where(conversations.is_policy_BT, logprobs_BT - reference_logprobs_BT, 0)
+        base_logits_B = scores_BK.new_full((len(scores_BK),), self.base_logit)
+        return ScoredTurns(scores_BK, self.beta * ratios_BT, base_logits_B)
+
+    def _optimiser(self, settings: FitSettings) -> Optimizer:
+        optimiser = adamw(self.model.parameters(), settings.learning_rate, betas=BETAS)
+        if self.intercept is not None:
+            group = {"params": [self.intercept], "lr": settings.intercept_learning_rate}
+            optimiser.add_param_group(group)
+        return optimiser
 
     def _loss(
         self, conversations: ConversationTokens, labels_B: Tensor, *, rows: Tensor, reference: Tensor
@@ -156,21 +222,37 @@ class ImplicitRewardModel:
             rows=len(rows),
             beta=self.beta,
         )
-        return outcome_loss(logits_B, labels_B[rows])
+        foreseen_B = logits_B if self.intercept is None else logits_B + self.intercept
+        return outcome_loss(foreseen_B, labels_B[rows])
+
+
+def start_intercept(labels_B: Tensor) -> Parameter:
+    """An intercept that foresees the base rate of the labels (NaN left out); finite when all are alike."""
+    labels = labels_B[~labels_B.isnan()].double()
+    rate = (labels.sum() + 0.5) / (len(labels) + 1)
+    return Parameter(torch.logit(rate).float())
 
 
 def reference_logprobs(
     model: PreTrainedModel, conversations: ConversationTokens, *, suppressed_ids: Sequence[int]
 ) -> Tensor:
-    """Log-probabilities of the policy's tokens under a frozen model, [B, T]; computed once per data set."""
-    return scored_logprobs(
+    """Log-probabilities of the policy's tokens under a frozen model, [B, T]; computed once per data set.
+
+    A conversation in which the policy said nothing is not run; its row is 0.
+    """
+    logprobs_BT = torch.zeros(conversations.tokens_BT.shape, dtype=torch.float32)
+    spoken = conversations.is_policy_BT.any(dim=1).nonzero()[:, 0]
+    if len(spoken) == 0:
+        return logprobs_BT
+    logprobs_BT[spoken] = scored_logprobs(
         model,
-        conversations.tokens_BT,
-        wanted_BT=conversations.is_policy_BT,
-        lengths_B=conversations.lengths_B,
+        conversations.tokens_BT[spoken],
+        wanted_BT=conversations.is_policy_BT[spoken],
+        lengths_B=conversations.lengths_B[spoken],
         suppressed_ids=suppressed_ids,
         temperature=1.0,
     )
+    return logprobs_BT
 
 
 def held_out(
@@ -182,14 +264,17 @@ def held_out(
     confidence: float,
     draws: int,
     seed: int,
+    base_logits_B: Tensor | None = None,
 ) -> HeldOut:
     """Judge scores against outcomes; rows without a label (NaN) are left out.
 
-    Positives of the AUC are outcomes of at least a half. Raises ValueError when no row has a label.
+    `base_logits_B` are the intercepts of the models that scored, 0 when not given. Positives of the AUC are
+    outcomes of at least a half. Raises ValueError when no row has a label.
     """
     rows = _labelled_rows(labels_B)
     labels, scores = labels_B[rows].double(), scores_BK[rows].double()
-    sums = torch.where(happened_BK[rows], scores, 0).sum(dim=1)
+    base_logits = torch.zeros_like(labels) if base_logits_B is None else base_logits_B[rows].double()
+    sums = base_logits + torch.where(happened_BK[rows], scores, 0).sum(dim=1)
     base = labels.mean()
     return HeldOut(
         conversations=len(rows),
@@ -204,15 +289,16 @@ def held_out(
             draws=draws,
             seed=seed,
         ),
-        by_turn=calibration_by_turn(scores, happened_BK[rows], labels_B=labels),
+        by_turn=calibration_by_turn(scores, happened_BK[rows], labels_B=labels, base_logits_B=base_logits),
     )
 
 
 def calibration_by_turn(
-    scores_BK: Tensor, happened_BK: Tensor, *, labels_B: Tensor
+    scores_BK: Tensor, happened_BK: Tensor, *, labels_B: Tensor, base_logits_B: Tensor | None = None
 ) -> tuple[TurnCalibration, ...]:
     """Predicted against observed outcome after each turn, over the conversations that reached it."""
-    prefixes_BK = torch.where(happened_BK, scores_BK, 0).cumsum(dim=1).sigmoid()
+    base_B1 = 0.0 if base_logits_B is None else base_logits_B[:, None]
+    prefixes_BK = (base_B1 + torch.where(happened_BK, scores_BK, 0).cumsum(dim=1)).sigmoid()
     return tuple(
         TurnCalibration(
             turn_index=turn,

@@ -92,6 +92,14 @@ def _wrong_token_count(table: pa.Table) -> np.ndarray:
     return _list_lengths(table, "response_ids") != _numpy(table, "response_tokens")
 
 
+def _wrong_token_scores(table: pa.Table) -> np.ndarray:
+    counts = _array(table, "token_scores").value_lengths().fill_null(-1).to_numpy()
+    values = _array(table, "token_scores").flatten().to_numpy(zero_copy_only=False)
+    row_of_value = np.repeat(np.arange(table.num_rows), np.maximum(counts, 0))
+    broken = np.bincount(row_of_value[~np.isfinite(values)], minlength=table.num_rows) > 0
+    return broken | ((counts != _numpy(table, "response_tokens")) & (counts >= 0))
+
+
 def _impossible_logprobs(table: pa.Table) -> np.ndarray:
     values = _array(table, "logprobs").flatten().to_numpy(zero_copy_only=False)
     # A null inside a list reads as NaN here, so it is refused too. Comparing this way round refuses NaN.
@@ -210,7 +218,15 @@ RULES = MappingProxyType(
             _finite("outcome"),
             _finite("reward"),
         ),
-        "turn_scores": (_unique("conversation_id", "turn_index"), _finite("score")),
+        "turn_scores": (
+            _unique("conversation_id", "turn_index"),
+            _finite("score"),
+            Rule(
+                "token_scores must be finite, one per scored token",
+                "write the terms that the score is the sum of, or leave the column null",
+                _wrong_token_scores,
+            ),
+        ),
         "credits": (
             _unique("conversation_id", "turn_index"),
             _finite("advantage"),

@@ -120,6 +120,7 @@ TURN_SCORES = _schema(
     _required("ref_version", pa.string()),
     _required("score", pa.float64()),  # beta times the summed log-ratio of the turn
     _required("response_tokens", pa.int32()),
+    _optional("token_scores", pa.list_(pa.float32())),  # its terms, one per token that was scored
 )
 
 # What SQL cannot compute about a turn; an input of the credit SQL, never committed.

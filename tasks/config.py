@@ -53,7 +53,7 @@ class Domain(_Section):
 
     name: Literal["sales"] = "sales"
     preset: Literal["small", "hard"] = "small"
-    # A person between policy and customer sends what is suggested verbatim, edits it, or (the rest) ignores it.
+    # A person between policy and customer sends a suggestion verbatim, edits it, or (the rest) ignores it.
     business: Literal["none", "scripted"] = "none"
     business_accepts: Fraction = 0.6
     business_edits: Fraction = 0.25
@@ -104,6 +104,11 @@ class Collect(_Section):
     shards: Positive = 2
     batch: Positive = 256
     failure_budget: Fraction = 0.2
+    # Exploration: of this share of the conversations each turn is, with a chance, sampled at another temperature.
+    explore_share: Fraction = 0.0
+    explore_epsilon: Fraction = 0.2
+    explore_temperature: PositiveFloat = 2.0
+    personas: Annotated[tuple[str, ...], Field(min_length=1)] = ("default",)  # users, dealt to the groups
 
     @model_validator(mode="after")
     def _whole_groups(self) -> "Collect":

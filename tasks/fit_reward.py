@@ -1,13 +1,16 @@
 """Fit reward: outcomes become an implicit process reward model, which then scores every kept turn."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from itpo_core import reward_fit
 from itpo_core.identifiers import derive_seed
-from itpo_core.reward_fit import Judging, Referenced
-from itpo_core.reward_model import FitResult, FitSettings, HeldOut, ImplicitRewardModel
+from itpo_core.reward_facts import token_lists
+from itpo_core.reward_fit import Judging, LabelledStreams, Referenced
+from itpo_core.reward_model import FitSettings, ImplicitRewardModel, ScoredTurns, start_intercept
 from itpo_core.streams import turn_token_counts
 from itpo_core.tiny_policy import load_policy, save_policy, suppressed_ids
 from itpo_core.tokens import ChatFormat
@@ -16,11 +19,15 @@ from storage.commits import Commit
 from storage.rows import Table, to_table
 from tasks import fit_log_reward
 from tasks.context import Context, StageResult, finished
+from tasks.fit_reward_figures import Versions, figures
 from tasks.kept import fitting, kept_conversations, labelled
 from tasks.metrics import metrics_table
 
+if TYPE_CHECKING:
+    from torch.nn import Parameter
+
 Progress = Callable[[int, int], None]
-Scores = list[list[float]]
+INTERCEPT_FILE = "intercept.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +92,62 @@ def reference_iteration(context: Context) -> int:
 def fit_and_score(context: Context, sources: dict[str, Commit], *, on_progress: Progress) -> Fitted:
     """Load, fit on the training folds, score this iteration's turns, judge on its held-out fold, save."""
     reference, tokenizer = load_policy(context.artifact_folder(sources["reference"]))
-    model, _ = load_policy(context.artifact_folder(sources.get("previous", sources["reference"])))
+    start = context.artifact_folder(sources.get("previous", sources["reference"]))
+    model, _ = load_policy(start)
     chat = ChatFormat.from_tokenizer(tokenizer, suppressed_ids(reference))
-    prm = ImplicitRewardModel(model, context.config.reward.beta, chat.suppressed_ids)
     data = [read_data(context, iteration, chat=chat) for iteration in _window(sources)]
     sets = [reward_fit.referenced(reference, each, suppressed_ids=chat.suppressed_ids) for each in data]
+    intercept = read_intercept(start, data) if context.config.reward.intercept else None
+    prm = ImplicitRewardModel(model, context.config.reward.beta, chat.suppressed_ids, intercept)
 
-    before = reward_fit.scores(prm, sets[-1])
+    before = reward_fit.scored(prm, sets[-1])
+    blind = blind_scores(context, prm, sets, on_progress=on_progress)
     result = reward_fit.fit(prm, sets, settings=fit_settings(context), on_step=on_progress)
-    after = reward_fit.scores(prm, sets[-1])
-    judged = reward_fit.judge(after, sets[-1], judging=judging(context))
+    after = reward_fit.scored(prm, sets[-1])
+    used = blind or {"after_update": after, "before_update": before}[context.config.reward.score]
+    judged = reward_fit.judge(blind or after, sets[-1], judging=judging(context))
 
-    used = {"after_update": after, "before_update": before}[context.config.reward.score].tolist()
     folder = context.work_folder("reward")
     save_policy(model, tokenizer, folder=folder)
+    write_intercept(prm, folder)
     return Fitted(
-        figures(result, judged, min_auc=context.config.reward.min_heldout_auc),
-        score_table(context, used, scored=sets[-1]),
+        figures(
+            result,
+            judged,
+            min_auc=context.config.reward.min_heldout_auc,
+            scored=sets[-1],
+            versions=Versions(before, after, used, prm.base_logit if prm.intercept is not None else None),
+        ),
+        score_table(context, used, of=sets[-1]),
         folder,
     )
+
+
+def blind_scores(
+    context: Context, prm: ImplicitRewardModel, sets: Sequence[Referenced], *, on_progress: Progress
+) -> ScoredTurns | None:
+    """Scores by models that have not learnt the conversation that they score; None with a single fold."""
+    if context.config.reward.folds == 1:
+        return None
+    return reward_fit.cross_fitted(prm, sets, settings=fit_settings(context), on_step=on_progress)
+
+
+def read_intercept(folder: Path, data: Sequence[LabelledStreams]) -> "Parameter":
+    """The intercept that the previous version learnt, or the base rate of what this one learns from."""
+    import torch
+
+    path = folder / INTERCEPT_FILE
+    if path.is_file():
+        return torch.nn.Parameter(torch.tensor(json.loads(path.read_text(encoding="utf-8"))["intercept"]))
+    return start_intercept(torch.cat([each.labels_B[each.train_B] for each in data]))
+
+
+def write_intercept(prm: ImplicitRewardModel, folder: Path) -> None:
+    """Beside the weights, when there is one; a scratch folder may hold that of an earlier attempt."""
+    path = folder / INTERCEPT_FILE
+    path.unlink(missing_ok=True)
+    if prm.intercept is not None:
+        path.write_text(json.dumps({"intercept": prm.base_logit}) + "\n", encoding="utf-8")
 
 
 def read_data(context: Context, iteration: int, *, chat: ChatFormat) -> reward_fit.LabelledStreams:
@@ -136,51 +180,11 @@ def judging(context: Context) -> Judging:
     )
 
 
-def figures(result: FitResult, judged: HeldOut | None, *, min_auc: float) -> dict[str, float]:
-    """The named figures; `gate_open` says whether held-out ranking is good enough to give credit by."""
-    fitted = {
-        "first_epoch_loss": result.losses[0],
-        "last_epoch_loss": result.losses[-1],
-        "labelled": float(result.labelled),
-        "unlabelled": float(result.unlabelled),
-    }
-    if judged is None:
-        return {**fitted, "gate_open": 0.0, "heldout_conversations": 0.0}
-    interval = judged.auc
-    passed = interval is not None and interval.mean >= min_auc
-    return {
-        **fitted,
-        **heldout_figures(judged),
-        "gate_open": float(passed),
-    }
-
-
-def heldout_figures(judged: HeldOut) -> dict[str, float]:
-    """Ranking, fit and calibration on held-out conversations; no AUC when all ended alike."""
-    interval = judged.auc
-    ranking = {} if interval is None else {
-        "heldout_auc": interval.mean,
-        "heldout_auc_lower": interval.lower,
-        "heldout_auc_upper": interval.upper,
-    }  # fmt: skip
-    calibration = {
-        f"observed_minus_predicted_turn_{each.turn_index}": each.observed - each.predicted
-        for each in judged.by_turn
-    }
-    return {
-        **ranking,
-        **calibration,
-        "heldout_conversations": float(judged.conversations),
-        "heldout_cross_entropy": judged.cross_entropy,
-        "heldout_base_rate_entropy": judged.base_rate_entropy,
-        "heldout_brier": judged.brier,
-    }
-
-
-def score_table(context: Context, scores: Scores, *, scored: Referenced) -> Table:
-    """One row per scored turn of this iteration."""
-    of = scored.data.streams
-    tokens = turn_token_counts(of).tolist()
+def score_table(context: Context, used: ScoredTurns, *, of: Referenced) -> Table:
+    """One row per scored turn of this iteration, with the terms of its score."""
+    spoken = of.data.streams
+    tokens, scores = turn_token_counts(spoken).tolist(), used.scores_BK.tolist()
+    terms = token_lists(used.token_scores_BT, spoken.turn_BT, turns_B=spoken.turns_B.tolist())
     reference = registry.version_name(context.experiment, reference_iteration(context))
     rows = [
         {
@@ -190,9 +194,10 @@ def score_table(context: Context, scores: Scores, *, scored: Referenced) -> Tabl
             "ref_version": reference,
             "score": scores[row][turn],
             "response_tokens": tokens[row][turn],
+            "token_scores": terms[row][turn],
         }
-        for row, conversation in enumerate(of.ids)
-        for turn in range(int(of.turns_B[row]))
+        for row, conversation in enumerate(spoken.ids)
+        for turn in range(int(spoken.turns_B[row]))
     ]
     return to_table("turn_scores", rows)
 

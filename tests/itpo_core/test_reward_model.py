@@ -15,6 +15,7 @@ from itpo_core.reward_model import (
     ImplicitRewardModel,
     calibration_by_turn,
     held_out,
+    start_intercept,
 )
 from tests.itpo_core.tiny_models import NEVER, VOCABULARY, streams, tiny_model
 
@@ -171,3 +172,82 @@ def test_the_reference_may_be_any_model_and_stays_as_it_is() -> None:
     )
 
     assert all(torch.equal(before[name], tensor) for name, tensor in reference.state_dict().items())
+
+
+def test_an_intercept_learns_the_base_rate_that_no_log_ratio_has_to_carry() -> None:
+    spoken, _ = conversations(32)
+    labels_B = (torch.arange(32) % 4 == 0).float()
+    prm = ImplicitRewardModel(tiny_model(), 0.2, NEVER, start_intercept(labels_B))
+
+    base = prm.base_logit
+    prm.fit(spoken, 1 - labels_B, reference_logprobs_BT=prm.logprobs(spoken), settings=SETTINGS)
+
+    assert base == pytest.approx(math.log(8.5 / 24.5), abs=1e-6)
+    assert prm.base_logit > base
+
+
+@pytest.mark.parametrize("outcome", [0.0, 1.0])
+def test_an_intercept_is_finite_when_all_ended_alike(outcome: float) -> None:
+    start = start_intercept(torch.tensor([outcome, outcome, math.nan]))
+
+    assert float(start.detach()) == pytest.approx(math.log(5.0) * (2 * outcome - 1))
+
+
+def test_prefix_values_with_an_intercept_start_at_the_base_rate() -> None:
+    labels_B = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    base_B = torch.full((4,), math.log(1 / 3))
+
+    (found,) = calibration_by_turn(
+        torch.zeros(4, 1), torch.ones(4, 1, dtype=torch.bool), labels_B=labels_B, base_logits_B=base_B
+    )
+
+    assert found.predicted == pytest.approx(found.observed)
+
+
+def test_a_thousand_turns_are_scored_and_sum_to_the_conversation() -> None:
+    generator = torch.Generator().manual_seed(0)
+    tokens_BT = torch.randint(6, VOCABULARY, (2, 1001), generator=generator)
+    turn_BT = torch.arange(-1, 1000).expand(2, 1001)
+    spoken = ConversationTokens(tokens_BT, turn_BT, torch.tensor([1001, 1001]))
+    prm = ImplicitRewardModel(tiny_model(seed=3), beta=0.2, suppressed_ids=NEVER)
+
+    scored = prm.score_tokens(spoken, reference_logprobs_BT=torch.zeros(2, 1001), turns=1000)
+
+    assert scored.scores_BK.shape == (2, 1000)
+    assert bool(scored.scores_BK.isfinite().all())
+    torch.testing.assert_close(scored.scores_BK, scored.token_scores_BT[:, 1:])
+
+
+def test_conversations_without_a_policy_token_teach_nothing_score_zero_and_are_counted() -> None:
+    spoken, labels_B = conversations(8)
+    empty = ConversationTokens(
+        torch.cat([spoken.tokens_BT, torch.zeros_like(spoken.tokens_BT[:2])]),
+        torch.cat([spoken.turn_BT, torch.full_like(spoken.turn_BT[:2], -1)]),
+        torch.cat([spoken.lengths_B, torch.tensor([0, 0])]),
+    )
+
+    _, _, alone = fitted(labels_B, spoken)
+    prm, reference_BT, told = fitted(torch.cat([labels_B, torch.ones(2)]), empty)
+
+    assert (told.labelled, told.wordless, told.losses) == (8, 2, alone.losses)
+    assert prm.score(empty, reference_logprobs_BT=reference_BT, turns=2)[8:].tolist() == [[0.0, 0.0]] * 2
+
+
+def test_data_without_any_policy_token_is_refused() -> None:
+    silence = ConversationTokens(torch.zeros(2, 3).long(), torch.full((2, 3), -1), torch.tensor([3, 0]))
+
+    with pytest.raises(ValueError, match="none of 2 labelled conversations holds a policy token"):
+        fitted(torch.ones(2), silence)
+
+
+@pytest.mark.parametrize("label", [-0.1, 1.5, math.inf])
+def test_a_label_out_of_range_is_refused_before_any_weight_moves(label: float) -> None:
+    spoken, labels_B = conversations(40)
+    prm = ImplicitRewardModel(tiny_model(), beta=0.2, suppressed_ids=NEVER)
+    before = copy.deepcopy(prm.model.state_dict())
+    wrong_B = torch.cat([labels_B[:-1], torch.tensor([label])])
+
+    with pytest.raises(ValueError, match=r"is not in \[0, 1\]"):
+        prm.fit(spoken, wrong_B, reference_logprobs_BT=prm.logprobs(spoken), settings=SETTINGS)
+
+    assert all(torch.equal(before[name], tensor) for name, tensor in prm.model.state_dict().items())

@@ -33,7 +33,9 @@ def good_lake() -> Lake:
         ],
         "credits": [_credit(name, index) for name in names for index in (0, 1)],
         "turn_scores": [
-            {**_key(name), "turn_index": index, "score": 0.5} for name in names for index in (0, 1)
+            {**_key(name), "turn_index": index, "score": 0.5, "token_scores": [0.75, -0.25]}
+            for name in names
+            for index in (0, 1)
         ],
         "turn_inputs": [
             {**_key(name), "turn_index": index, "dirichlet_draw": 1.0} for name in names for index in (0, 1)
@@ -154,6 +156,9 @@ BROKEN = [
     ("advantages_finite", change("credits", 0, advantage_itpo=float("inf")), "a"),
     ("scores_unique", repeat("turn_scores", 0), "a"),
     ("scores_unique", change("turn_scores", 0, score=NAN), "a"),
+    ("token_scores_sum_to_score", change("turn_scores", 2, score=0.501), "b"),
+    ("token_scores_sum_to_score", change("turn_scores", 2, token_scores=[0.5, NAN]), "b"),
+    ("token_scores_sum_to_score", change("turn_scores", 2, token_scores=[]), "b"),
     ("draws_positive", change("turn_inputs", 0, dirichlet_draw=0.0), "a"),
     ("draws_positive", change("turn_inputs", 0, dirichlet_draw=None), "a"),
     ("draws_positive", repeat("turn_inputs", 0), "a"),

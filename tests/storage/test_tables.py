@@ -28,6 +28,10 @@ def curated(**columns: object) -> pa.Table:
     return rows_of("curated", [{"conversation_id": "c1", "kept": True, **columns}])
 
 
+def token_scores(values: list[float | None]) -> pa.Table:
+    return rows_of("turn_scores", [{"conversation_id": "c1", "response_tokens": 2, "token_scores": values}])
+
+
 def repeated(rows: pa.Table) -> pa.Table:
     return pa.concat_tables([rows, rows])
 
@@ -70,6 +74,9 @@ def repeated(rows: pa.Table) -> pa.Table:
             rows_of("turn_scores", [{"conversation_id": "c1", "score": math.nan}]),
             "score must be finite",
         ),
+        ("turn_scores", token_scores([0.5]), "token_scores must be finite, one per scored token"),
+        ("turn_scores", token_scores([0.5, math.nan]), "token_scores must be finite"),
+        ("turn_scores", token_scores([0.5, None]), "token_scores must be finite"),
         ("credits", credit(advantage=math.nan), "advantage must be finite"),
         ("credits", credit(advantage_itpo=math.inf), "advantage_itpo must be finite"),
         ("credits", credit(credit_outcome=-math.inf), "credit_outcome must be finite"),
