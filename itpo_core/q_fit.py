@@ -15,7 +15,7 @@ from itpo_core.logprobs import check_spoken, length_buckets
 from itpo_core.optimisation import descend, seeded
 from itpo_core.q_losses import TURN_LOSSES, check_targets, clipped_value_losses, weighted_mean
 from itpo_core.q_models import QModel, rows_of, turn_places
-from itpo_core.q_targets import turn_weights
+from itpo_core.q_targets import turn_weights, unlabelled_turns
 from itpo_core.reward_model import ConversationTokens
 
 BETAS = (0.9, 0.999)
@@ -123,7 +123,8 @@ def fit_q(
     reference or old values, and TrainingDivergedError.
     """
     _check(q, data, settings=settings)
-    train_N, held_N = _split(data, held_out_B, rows_N=rows_N)
+    held_B = torch.zeros(len(data.targets_BK), dtype=torch.bool) if held_out_B is None else held_out_B
+    train_N, held_N = _split(data, held_B, rows_N=rows_N)
     _start_at_base_rate(q, data.targets_BK[train_N], loss=settings.loss)
     optimiser = _optimiser(q, settings)
     losses: list[float] = []
@@ -149,7 +150,7 @@ def fit_q(
         held_out_losses=tuple(held),
         best_epoch=settings.epochs - 1 if best is None else best.epoch,
         labelled_turns=int(taught_turns(data)[train_N].sum()),
-        unlabelled_turns=int(_unlabelled_BK(data, held_out_B).sum()),
+        unlabelled_turns=unlabelled_turns(data.targets_BK, data.happened_BK & ~held_B[:, None]),
     )
 
 
@@ -269,14 +270,8 @@ def _start_at_base_rate(q: QModel, targets_NK: Tensor, *, loss: str) -> None:
         q.head.bias.fill_(mean.clamp(*BASE_RATE_LIMITS).logit() if loss == "cross_entropy" else mean)
 
 
-def _unlabelled_BK(data: QData, held_out_B: Tensor | None) -> Tensor:
-    unknown_BK = data.happened_BK & data.targets_BK.isnan()
-    return unknown_BK if held_out_B is None else unknown_BK & ~held_out_B[:, None]
-
-
-def _split(data: QData, held_out_B: Tensor | None, *, rows_N: Tensor | None) -> tuple[Tensor, Tensor]:
-    taught_B = (data.happened_BK & ~data.targets_BK.isnan()).any(dim=1)
-    held_B = torch.zeros_like(taught_B) if held_out_B is None else held_out_B
+def _split(data: QData, held_B: Tensor, *, rows_N: Tensor | None) -> tuple[Tensor, Tensor]:
+    taught_B = taught_turns(data).any(dim=1)
     given_N = torch.arange(len(taught_B)) if rows_N is None else rows_N
     train_N = given_N[(taught_B & ~held_B)[given_N]]
     if len(train_N) == 0:

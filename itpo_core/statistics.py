@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+WEIGHTS_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,11 @@ def auc_interval(
     if count < 2:
         raise ValueError(f"{count} cluster: an interval needs at least two scenarios")
     weights_DC = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
-    aucs_D = _weighted_aucs(
-        np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=bool), weights_DN=weights_DC[:, slot_N]
+    scores_N, positive_N = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=bool)
+    # In stretches of draws: all draws by all observations of a large set would not fit into memory.
+    stretches = np.array_split(weights_DC, -(-draws * len(slot_N) // WEIGHTS_AT_ONCE))
+    aucs_D = np.concatenate(
+        [_weighted_aucs(scores_N, positive_N, weights_DN=part_DC[:, slot_N]) for part_DC in stretches]
     )
     tail = (1 - confidence) / 2
     lower, upper = np.nanquantile(aucs_D, [tail, 1 - tail])
