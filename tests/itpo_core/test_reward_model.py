@@ -248,6 +248,11 @@ def test_a_label_out_of_range_is_refused_before_any_weight_moves(label: float) -
     wrong_B = torch.cat([labels_B[:-1], torch.tensor([label])])
 
     with pytest.raises(ValueError, match=r"is not in \[0, 1\]"):
-        prm.fit(spoken, wrong_B, reference_logprobs_BT=prm.logprobs(spoken), settings=SETTINGS)
+        prm.fit(
+            spoken,
+            wrong_B,
+            reference_logprobs_BT=prm.logprobs(spoken),
+            settings=FitSettings(minibatch=1, epochs=1),
+        )
 
     assert all(torch.equal(before[name], tensor) for name, tensor in prm.model.state_dict().items())
