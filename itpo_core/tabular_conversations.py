@@ -55,8 +55,8 @@ def enumerate_all(mdp: TabularMdp, policy_KSA: Tensor) -> Conversations:
 def in_proportion(all_of: Conversations, *, limit: int = 1 << 18) -> Conversations:
     """A batch that holds every conversation exactly as often as its chance has it: no sampling noise at all.
 
-    With it, functions of whole batches (group means, whitening, a batch's maximum) can be read off unchanged in
-    the limit of large groups. Raises ValueError when no power of two up to `limit` makes all counts whole.
+    With it, functions of whole batches (group means, whitening, a batch's maximum) can be read off unchanged,
+    in the limit of large groups. Raises ValueError when no power of two up to `limit` makes all counts whole.
     """
     size = 1
     while size <= limit:
