@@ -33,12 +33,18 @@ def descend(loss: Tensor, optimiser: Optimizer, *, max_gradient_norm: float) -> 
 
     Raises TrainingDivergedError, before any weight moved, for a loss or gradient that is not finite.
     """
-    if not bool(loss.isfinite()):
-        raise TrainingDivergedError(
-            f"the loss is {float(loss.detach())}; lower the learning rate or look at the inputs"
-        )
+    return descend_parts([loss], optimiser, max_gradient_norm=max_gradient_norm)
+
+
+def descend_parts(losses: Iterable[Tensor], optimiser: Optimizer, *, max_gradient_norm: float) -> float:
+    """`descend` on a sum of losses that come one by one, so that one graph at a time is in memory."""
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    for loss in losses:
+        if not bool(loss.isfinite()):
+            raise TrainingDivergedError(
+                f"the loss is {float(loss.detach())}; lower the learning rate or look at the inputs"
+            )
+        loss.backward()
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     norm = clip_grad_norm_(parameters, max_gradient_norm)
     if not bool(norm.isfinite()):

@@ -1,23 +1,34 @@
-"""One pass of the policy over credited conversations: the loss of a minibatch, the steps of an epoch.
+"""One pass of the policy over credited conversations: the steps of an epoch.
 
 Nothing here touches a disk; a trainer brings model, optimiser and checkpoints.
-Axes: B conversations, T tokens (right-padded), N policy tokens of a minibatch.
+Axes: B conversations, T tokens (right-padded).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 
 from torch import Tensor
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
-from itpo_core.logprobs import length_buckets, scored_logprobs, token_logprobs
-from itpo_core.optimisation import descend, seeded
-from itpo_core.policy_losses import clipped_losses, k3_divergences, policy_objective, ratio_facts
+from itpo_core.kl import adapted_kl_weight, kl_rewards_to_go
+from itpo_core.logprobs import length_buckets, scored_logprobs
+from itpo_core.optimisation import descend_parts, seeded
+from itpo_core.policy_choices import choices
+from itpo_core.policy_parts import (
+    Step,
+    StepInputs,
+    TokenTerms,
+    facts_of,
+    part_loss,
+    reference_of,
+    step_inputs,
+    whole_of,
+)
+from itpo_core.rollout_gap import gap_facts
 from itpo_core.tiny_policy import suppressed_ids
 from itpo_core.trainers.base import PolicySettings, TrainingBatch
 
-Step = Mapping[str, float]
 Progress = Callable[[int, int], None]
 
 
@@ -42,21 +53,22 @@ def run_epoch(
     settings: PolicySettings,
     epoch: int,
     on_step: Progress = lambda done, total: None,
+    kl_weight: float | None = None,
 ) -> list[Step]:
     """One pass over all rows in minibatches of similar length; the named figures of every optimiser step.
 
-    The order depends on `settings.seed` and `epoch` alone. Raises TrainingDivergedError.
+    The order depends on `settings.seed` and `epoch` alone. `kl_weight` is where an adaptive weight goes on
+    (None: that of the settings). Raises TrainingDivergedError, and ValueError for settings that do not fit.
     """
     order = seeded(settings.seed, "policy_order", epoch)
     buckets = length_buckets(batch.lengths_B, settings.minibatch_conversations, generator=order)
-    never = suppressed_ids(model)
+    inputs = step_inputs(model, batch, start_BT=start_BT, settings=settings)
+    weight = settings.kl_weight if kl_weight is None else kl_weight
     steps: list[Step] = []
     for done, rows in enumerate(buckets, start=1):
-        loss, facts = minibatch_loss(
-            model, batch, rows=rows, start_BT=start_BT, settings=settings, never=never
-        )
-        norm = descend(loss, optimiser, max_gradient_norm=settings.max_gradient_norm)
-        steps.append({"epoch": epoch, **facts, "gradient_norm": norm})
+        facts = _take_step(model, optimiser, inputs=inputs, rows=rows, kl_weight=weight)
+        weight = facts["kl_weight_next"]
+        steps.append({"epoch": epoch, **facts})
         on_step(epoch * len(buckets) + done, settings.epochs * len(buckets))
     return steps
 
@@ -70,46 +82,66 @@ def minibatch_loss(
     settings: PolicySettings,
     never: Sequence[int],
 ) -> tuple[Tensor, Step]:
-    """The objective of some rows, with gradient, and what to record of it."""
-    width = int(batch.lengths_B[rows].max())
-    wanted_BT = batch.is_policy_BT[rows, :width]
-    found = token_logprobs(
-        model,
-        batch.tokens_BT[rows, :width],
-        wanted_BT=wanted_BT,
-        suppressed_ids=never,
-        temperature=batch.temperature,
-    )
-    start_N = start_BT[rows, :width][wanted_BT]
-    advantages_N = batch.advantages_BT[rows, :width][wanted_BT]
-    entropies_N = found.entropies(with_gradient=settings.entropy_weight > 0)
-    losses_N = clipped_losses(
-        found.logprobs_N - start_N,
-        advantages_N,
-        clip_low=settings.clip_low,
-        clip_high=settings.clip_high,
-        dual_clip=settings.dual_clip,
-    )
-    divergences_N = k3_divergences(found.logprobs_N, start_N)
-    loss = policy_objective(
-        losses_N,
-        divergences_N,
-        entropies_N=entropies_N,
-        kl_weight=settings.kl_weight,
-        entropy_weight=settings.entropy_weight,
-    )
-    ratios = ratio_facts(
-        found.logprobs_N.detach() - start_N,
-        advantages_N,
-        clip_low=settings.clip_low,
-        clip_high=settings.clip_high,
-    )
-    facts = {
-        "loss": float(loss.detach()),
-        "policy_loss": float(losses_N.detach().mean()),
-        "kl": float(divergences_N.detach().mean()),
-        "entropy": float(entropies_N.detach().mean()),
-        "tokens": len(start_N),
-        **asdict(ratios),
+    """The objective of some rows in one part, with gradient, and what to record of it."""
+    inputs = replace(step_inputs(model, batch, start_BT=start_BT, settings=settings), never=never)
+    whole = whole_of(inputs, rows)
+    loss, terms = part_loss(model, inputs, rows=rows, whole=whole, kl_weight=settings.kl_weight)
+    return loss, facts_of([terms], float(loss.detach()))
+
+
+def with_kl_rewards(batch: TrainingBatch, start_BT: Tensor, *, settings: PolicySettings) -> TrainingBatch:
+    """The batch whose advantages pay for the divergence of this and later tokens, if the settings say so.
+
+    Raises ValueError when the reference is the start: nothing diverges from itself.
+    """
+    if settings.kl_place == "loss":
+        return batch
+    if settings.kl_reference == "start":
+        raise ValueError(
+            "kl_place 'reward' with kl_reference 'start' penalises nothing: the rollouts were spoken by the"
+            " start policy; choose kl_reference 'reference', or kl_place 'loss'"
+        )
+    log_ratios_BT = start_BT - reference_of(batch, start_BT, settings=settings)
+    rewards_BT = settings.kl_weight * kl_rewards_to_go(log_ratios_BT, batch.is_policy_BT)
+    return replace(batch, advantages_BT=batch.advantages_BT + rewards_BT)
+
+
+def gap_summary(batch: TrainingBatch, start_BT: Tensor, *, settings: PolicySettings) -> dict[str, float]:
+    """How far the trainer's log-probabilities lie from the rollout's: nats, raw ratios, what is masked."""
+    gaps_N = (start_BT - batch.behaviour_logprobs_BT)[batch.is_policy_BT]
+    of = choices(settings).sequences(batch.is_policy_BT, batch.turn_BT)
+    return {
+        "logprob_gap_mean": float(gaps_N.abs().mean()),
+        "logprob_gap_max": float(gaps_N.abs().max()),
+        **asdict(gap_facts(gaps_N, of, correction=settings.gap)),
     }
-    return loss, facts
+
+
+def _take_step(
+    model: PreTrainedModel, optimiser: Optimizer, *, inputs: StepInputs, rows: Tensor, kl_weight: float
+) -> Step:
+    whole, settings = whole_of(inputs, rows), inputs.settings
+    collected: list[TokenTerms] = []
+    values: list[float] = []
+
+    def losses() -> Iterator[Tensor]:
+        for part in rows.split(settings.micro_batch or len(rows)):
+            loss, terms = part_loss(model, inputs, rows=part, whole=whole, kl_weight=kl_weight)
+            collected.append(terms)
+            values.append(float(loss.detach()))
+            yield loss
+
+    norm = descend_parts(losses(), optimiser, max_gradient_norm=settings.max_gradient_norm)
+    facts = facts_of(collected, sum(values))
+    after = _next_weight(kl_weight, facts["kl"], settings=settings, conversations=len(rows))
+    return {**facts, "gradient_norm": norm, "kl_weight": kl_weight, "kl_weight_next": after}
+
+
+def _next_weight(
+    kl_weight: float, divergence: float, *, settings: PolicySettings, conversations: int
+) -> float:
+    if settings.adaptive_kl is None:
+        return kl_weight
+    return adapted_kl_weight(
+        kl_weight, divergence, adaptive=settings.adaptive_kl, conversations=conversations
+    )

@@ -33,6 +33,7 @@ def fingerprint(
         batch.behaviour_logprobs_BT,
         batch.advantages_BT,
         batch.lengths_B,
+        *_given(batch.turn_BT, batch.group_B, batch.reward_B, batch.reference_logprobs_BT),
     ):
         whole.update(tensor.contiguous().numpy().tobytes())
     for path in sorted([*start_folder.glob("*.safetensors"), start_folder / "config.json"]):
@@ -130,6 +131,11 @@ class Checkpoints:
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir()
         return path
+
+
+def _given(*optional: torch.Tensor | None) -> list[torch.Tensor]:
+    # A byte for what is missing, so that two batches that lack different tensors differ.
+    return [torch.zeros(1, dtype=torch.int8) if tensor is None else tensor for tensor in optional]
 
 
 def _weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:

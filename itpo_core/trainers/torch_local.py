@@ -8,17 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from itpo_core.logprobs import check_spoken
 from itpo_core.optimisation import TrainingDivergedError, adamw
-from itpo_core.policy_step import Progress, Step, run_epoch, start_logprobs
+from itpo_core.policy_parts import Step
+from itpo_core.policy_step import Progress, gap_summary, run_epoch, start_logprobs, with_kl_rewards
 from itpo_core.tiny_policy import load_policy, suppressed_ids
 from itpo_core.trainers.base import PolicySettings, TrainingBatch, TrainingResult
 from itpo_core.trainers.checkpoints import Checkpoints, fingerprint
-from itpo_core.trainers.checks import check_batch
+from itpo_core.trainers.checks import prepared
 
 BETAS = (0.9, 0.99)
+UNAVERAGED = frozenset({"epoch", "tokens", "kl_weight_next"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class TorchLocalTrainer:
         on_step: Progress,
     ) -> TrainingResult:
         """See `Trainer.train`. Raises TrainingDivergedError, leaving nothing, when a loss is not a number."""
-        check_batch(batch, parent_version)
+        batch, excluded = prepared(batch, parent_version, settings=settings)
         checkpoints = Checkpoints(
             folder=out_folder.with_name(f"{out_folder.name}.work"),
             out_folder=out_folder,
@@ -51,7 +51,14 @@ class TorchLocalTrainer:
         if finished is not None:
             return finished
         try:
-            return _run(batch, start_folder, settings=settings, checkpoints=checkpoints, on_step=on_step)
+            return _run(
+                batch,
+                start_folder,
+                settings=settings,
+                checkpoints=checkpoints,
+                on_step=on_step,
+                excluded=excluded,
+            )
         except TrainingDivergedError:
             checkpoints.clear()
             raise
@@ -64,31 +71,35 @@ def _run(
     settings: PolicySettings,
     checkpoints: Checkpoints,
     on_step: Progress,
+    excluded: Mapping[str, float],
 ) -> TrainingResult:
     model, tokenizer = load_policy(start_folder)
     check_spoken(batch.tokens_BT, batch.is_policy_BT, suppressed_ids=suppressed_ids(model))
     start_BT = start_logprobs(model, batch)
     optimiser = adamw(model.parameters(), settings.learning_rate, betas=BETAS)
+    facts = {**gap_summary(batch, start_BT, settings=settings), **excluded}
+    paid = with_kl_rewards(batch, start_BT, settings=settings)
     done, steps = checkpoints.restore(model, optimiser)
     for epoch in range(done, settings.epochs):
         steps = steps + run_epoch(
-            model, optimiser, batch=batch, start_BT=start_BT, settings=settings, epoch=epoch, on_step=on_step
+            model,
+            optimiser,
+            batch=paid,
+            start_BT=start_BT,
+            settings=settings,
+            epoch=epoch,
+            on_step=on_step,
+            kl_weight=steps[-1]["kl_weight_next"] if steps else None,
         )
         checkpoints.save(model, optimiser, epochs=epoch + 1, steps=steps)
-    result = TrainingResult(steps=tuple(steps), summary=_summary(steps, _gap(batch, start_BT)))
+    result = TrainingResult(steps=tuple(steps), summary=_summary(steps, facts))
     checkpoints.publish(model, tokenizer, result=result)
     return result
 
 
-def _gap(batch: TrainingBatch, start_BT: Tensor) -> dict[str, float]:
-    """How far the trainer's log-probabilities of the policy's tokens lie from the rollout's, in nats."""
-    gap_N = (start_BT - batch.behaviour_logprobs_BT)[batch.is_policy_BT].abs()
-    return {"logprob_gap_mean": float(gap_N.mean()), "logprob_gap_max": float(gap_N.max())}
-
-
-def _summary(steps: Sequence[Step], gap: Mapping[str, float]) -> dict[str, float]:
+def _summary(steps: Sequence[Step], facts: Mapping[str, float]) -> dict[str, float]:
     """Token-weighted means over all steps, over the last epoch (`final_`), and the extremes that matter."""
-    names = [name for name in steps[0] if name not in ("epoch", "tokens")]
+    names = [name for name in steps[0] if name not in UNAVERAGED]
     last = [step for step in steps if step["epoch"] == steps[-1]["epoch"]]
     return {
         "steps": len(steps),
@@ -97,7 +108,8 @@ def _summary(steps: Sequence[Step], gap: Mapping[str, float]) -> dict[str, float
         "kl_max": max(step["kl"] for step in steps),
         "gradient_norm_max": max(step["gradient_norm"] for step in steps),
         "entropy_min": min(step["entropy"] for step in steps),
-        **gap,
+        "kl_weight_last": steps[-1]["kl_weight_next"],
+        **facts,
     }
 
 

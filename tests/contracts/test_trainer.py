@@ -118,7 +118,7 @@ def test_the_gap_to_the_rollouts_log_probabilities_is_reported(
 ) -> None:
     batch = make_batch(start)
     shifted_BT = batch.behaviour_logprobs_BT.clone()
-    shifted_BT[0, 2] += 0.5
+    shifted_BT[0, 2] -= 0.5
 
     exact = run(trainer, batch, start=start, out=tmp_path / "one").summary
     off = run(

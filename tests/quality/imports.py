@@ -38,6 +38,7 @@ ARITHMETIC = {
     f"itpo_core.{name}"
     for name in (
         "types", "turn_rewards", "advantages", "policy_losses", "reward_losses", "metrics", "statistics",
+        "sequences", "loss_aggregation", "kl", "rollout_gap", "dapo",
     )
 }  # fmt: skip
 
