@@ -17,7 +17,7 @@ SETTINGS = QFitSettings(learning_rate=3e-3, head_learning_rate=1e-2, epochs=3, m
 
 
 def spoken(rows: int, *, seed: int = 0) -> tuple[ConversationTokens, Tensor]:
-    """Half of the conversations open their second turn with GOOD and succeed, the others with BAD and fail."""
+    """Half of the conversations open their second turn with GOOD and succeed; the others say BAD and fail."""
     tokens_BT, turn_BT, lengths_B = streams([7 + row % 3 for row in range(rows)], seed=seed)
     outcome_B = (torch.arange(rows) % 2).float()
     tokens_BT[:, 5] = torch.where(outcome_B == 1, GOOD, BAD)
