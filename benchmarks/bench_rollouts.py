@@ -278,7 +278,12 @@ class RecordingEngine:
         self.steps: list[Step] = []
 
     def open(
-        self, openings: Sequence[Sequence[Message]], *, seeds: Sequence[int], sampling: Sampling
+        self,
+        openings: Sequence[Sequence[Message]],
+        *,
+        seeds: Sequence[int],
+        sampling: Sampling,
+        temperatures: Sequence[Sequence[float]] | None = None,
     ) -> Session:
         """See `Engine.open`."""
         return TransformersSession(
@@ -287,6 +292,7 @@ class RecordingEngine:
             streams=[self._policy.chat.opening_ids(opening) for opening in openings],
             uniforms_BT=row_uniforms(seeds, CONTEXT),
             sampling=sampling,
+            temperatures=temperatures,
             max_fed_tokens=16_384,
         )
 

@@ -32,13 +32,18 @@ from itpo_core.types import (
 
 @dataclass(frozen=True, slots=True)
 class RolloutSpec:
-    """One conversation to hold. `seed` is the root of its user's and of its policy's draws."""
+    """One conversation to hold. `seed` is the root of its user's and of its policy's draws.
+
+    `temperatures` are those of its first turns where it explores; later turns, and all by default, are
+    sampled at the common one.
+    """
 
     conversation_id: str
     group_id: str
     sample_index: int
     seed: int
     scenario: Scenario
+    temperatures: tuple[float, ...] = ()
 
 
 def run_conversations(
@@ -62,6 +67,7 @@ def run_conversations(
         [spec.scenario.opening for spec in specs],
         seeds=[derive_seed(spec.seed, "policy") for spec in specs],
         sampling=sampling,
+        temperatures=[spec.temperatures for spec in specs] if any(s.temperatures for s in specs) else None,
     )
     batch = _Batch(
         session,
@@ -149,6 +155,7 @@ class _Batch:
                 prompt_ids=spoken.prompt_ids,
                 response_ids=spoken.response_ids,
                 logprobs=spoken.logprobs,
+                temperature=next(iter(row.spec.temperatures[len(row.turns) :]), None),
             )
         )
         if row.business is None or isinstance(row.business, Failure):

@@ -77,6 +77,31 @@ def _drawn(probabilities_BV: Tensor, uniforms_B: Tensor) -> tuple[Tensor, Tensor
     return ids_B, probabilities_BV.gather(-1, ids_B[:, None])[:, 0].log()
 
 
+def draw_rows(
+    logits_BV: Tensor, uniforms_B: Tensor, *, temperatures_B: Tensor, top_p: float
+) -> tuple[Tensor, Tensor]:
+    """The same with a temperature above 0 for every row: ids_B and logprobs_B of what each was drawn from."""
+    probabilities_BV = torch.softmax(logits_BV / temperatures_B[:, None], dim=-1)
+    return _drawn(probabilities_BV if top_p == 1 else nucleus(probabilities_BV, top_p), uniforms_B)
+
+
+def turn_temperatures(by_row: Sequence[Sequence[float]], common: float) -> NDArray[np.float32]:
+    """Temperatures by row and turn, (rows, turns + 1); after a row's own have run out it is the common one.
+
+    Raises ValueError for one that is not above 0: greedy rows have no place beside sampled ones.
+    """
+    turns = max((len(row) for row in by_row), default=0)
+    table_BK = np.full((len(by_row), turns + 1), common, dtype=np.float32)
+    for index, row in enumerate(by_row):
+        table_BK[index, : len(row)] = row
+    if not (table_BK > 0).all() or not np.isfinite(table_BK).all():
+        wrong = table_BK[~((table_BK > 0) & np.isfinite(table_BK))][0]
+        raise ValueError(
+            f"temperature {wrong} of a turn: explore at a positive one, from a policy that samples"
+        )
+    return table_BK
+
+
 def row_uniforms(seeds: Sequence[int], count: int) -> NDArray[np.float32]:
     """Uniform numbers in [0, 1), (seeds, count): number t of a row is a hash of its seed and of t alone.
 

@@ -10,6 +10,7 @@ select
     turns.prompt_ids,
     turns.response_ids,
     turns.logprobs,
+    turns.temperature,
     credits.advantage
 from turns
 inner join credits

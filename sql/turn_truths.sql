@@ -1,16 +1,18 @@
 -- Grain:  one row per assistant turn.
--- Reads:  turns   (of one iteration)
+-- Reads:  turns, conversations   (of one iteration)
 -- Params: none
 -- Drops:  nothing; the order fixes which random draw and which oracle value belong to which turn.
 
 select
-    conversation_id,
-    turn_index,
-    turn_kind,
-    missing,
-    turns_left,
-    optimal_value,
-    optimal_action_value,
-    success_if_final
+    turns.conversation_id,
+    turns.turn_index,
+    turns.turn_kind,
+    turns.missing,
+    turns.turns_left,
+    turns.optimal_value,
+    turns.optimal_action_value,
+    turns.success_if_final,
+    conversations.persona_id
 from turns
-order by conversation_id, turn_index
+inner join conversations on turns.conversation_id = conversations.conversation_id
+order by turns.conversation_id, turns.turn_index

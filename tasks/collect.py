@@ -1,18 +1,21 @@
 """Collect: the current policy talks to simulated users; one row per conversation and per assistant turn."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from itpo_core.envs.catalogue import Domain
+from itpo_core.exploration import Exploration, turn_schedule
 from itpo_core.identifiers import derive_seed, stable_id
 from itpo_core.rollout import RolloutSpec, run_conversations
-from itpo_core.types import Conversation, Split
+from itpo_core.types import Conversation, Scenario, Split
 from storage import commits, registry
 from storage.commits import Commit
 from storage.objects import materialise
 from storage.rows import Table, to_table
 from storage.warehouse import run_checks, run_sql
 from tasks import build
+from tasks.config import ConfigError
 from tasks.context import Context, StageResult, finished
 from tasks.records import Lineage, conversation_row, turn_rows
 
@@ -115,22 +118,47 @@ def roll_out(
 
 def shard_specs(context: Context, domain: Domain, *, shard: int) -> list[RolloutSpec]:
     """The conversations of one shard: whole groups, dealt in turn, seeded by their place."""
-    settings, root = context.config.collect, context.config.seed
-    groups = settings.conversations // settings.group_size
-    scenarios = domain.environment.scenarios(
-        Split.SEEN, count=groups, seed=derive_seed(root, "scenarios", context.iteration)
-    )
+    settings = context.config.collect
+    scenarios = shard_scenarios(context, domain)
     return [
-        RolloutSpec(
-            conversation_id=stable_id(context.experiment, context.iteration, group, sample),
-            group_id=stable_id(context.experiment, context.iteration, group),
-            sample_index=sample,
-            seed=derive_seed(root, "conversation", context.iteration, group, sample),
-            scenario=scenarios[group],
-        )
-        for group in range(shard, groups, settings.shards)
+        _spec(context, scenarios[group], group=group, sample=sample, turns=domain.environment.max_turns)
+        for group in range(shard, len(scenarios), settings.shards)
         for sample in range(settings.group_size)
     ]
+
+
+def shard_scenarios(context: Context, domain: Domain) -> list[Scenario]:
+    """One scenario per group of the iteration, each with one of the configured personas."""
+    settings, root = context.config.collect, context.config.seed
+    unknown = sorted(set(settings.personas) - set(domain.personas))
+    if unknown:
+        raise ConfigError(
+            f"collect.personas {unknown}: {domain.environment.name} knows {', '.join(domain.personas)}"
+        )
+    scenarios = domain.environment.scenarios(
+        Split.SEEN,
+        count=settings.conversations // settings.group_size,
+        seed=derive_seed(root, "scenarios", context.iteration),
+    )
+    dealt = [
+        settings.personas[derive_seed(root, "persona", context.iteration, group) % len(settings.personas)]
+        for group in range(len(scenarios))
+    ]
+    return [replace(each, persona_id=persona) for each, persona in zip(scenarios, dealt, strict=True)]
+
+
+def _spec(context: Context, scenario: Scenario, *, group: int, sample: int, turns: int) -> RolloutSpec:
+    settings = context.config.collect
+    seed = derive_seed(context.config.seed, "conversation", context.iteration, group, sample)
+    exploration = Exploration(settings.explore_share, settings.explore_epsilon, settings.explore_temperature)
+    return RolloutSpec(
+        conversation_id=stable_id(context.experiment, context.iteration, group, sample),
+        group_id=stable_id(context.experiment, context.iteration, group),
+        sample_index=sample,
+        seed=seed,
+        scenario=scenario,
+        temperatures=turn_schedule(exploration, context.config.sampling.temperature, turns=turns, seed=seed),
+    )
 
 
 def rollout_tables(conversations: Sequence[Conversation], lineage: Lineage) -> dict[str, Table]:

@@ -104,7 +104,7 @@ class Collect(_Section):
     shards: Positive = 2
     batch: Positive = 256
     failure_budget: Fraction = 0.2
-    # Exploration: of this share of the conversations each turn is, with a chance, sampled at another temperature.
+    # Of this share of the conversations each turn is, with chance epsilon, sampled at another temperature.
     explore_share: Fraction = 0.0
     explore_epsilon: Fraction = 0.2
     explore_temperature: PositiveFloat = 2.0
@@ -228,6 +228,14 @@ class Config(_Section):
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     decide: Decide = Decide()
+
+    @model_validator(mode="after")
+    def _exploring_samples(self) -> "Config":
+        if self.collect.explore_share > 0 and self.sampling.temperature == 0:
+            raise ValueError(
+                "collect.explore_share needs a policy that samples: set sampling.temperature above 0"
+            )
+        return self
 
     def section(self, *names: str) -> dict[str, str]:
         """The named sections as canonical JSON texts: the inputs that a stage commits under."""

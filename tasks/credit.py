@@ -101,7 +101,10 @@ def turn_inputs(context: Context, rollouts: Commit) -> Table:
     """The placebo draws and the oracle's advantages, one row per turn of the iteration."""
     rows = run_sql(
         "turn_truths.sql",
-        relations={"turns": commits.table_paths(context.store, rollouts, table="turns")},
+        relations={
+            name: commits.table_paths(context.store, rollouts, table=name)
+            for name in ("turns", "conversations")
+        },
         parameters={},
     ).to_pylist()
     advantages = oracle_advantages(build.domain(context.config).oracle, rows)
@@ -129,7 +132,10 @@ def oracle_advantages(oracle: TurnOracle | None, rows: Sequence[dict[str, object
     conversations: dict[object, list[dict[str, object]]] = {}
     for row in rows:
         conversations.setdefault(row["conversation_id"], []).append(row)
-    nested = oracle.policy_advantages([truths_of(turns) for turns in conversations.values()])
+    nested = oracle.policy_advantages(
+        [truths_of(turns) for turns in conversations.values()],
+        personas=[str(turns[0]["persona_id"]) for turns in conversations.values()],
+    )
     return [value for turns in nested for value in turns]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from itertools import groupby
 from typing import Any
 
+from itpo_core.exploration import first_on_policy, from_turn
 from itpo_core.identifiers import derive_seed
 from itpo_core.policy_losses import decayed
 from itpo_core.streams import TurnTokens, spread_over_tokens, streams
@@ -86,12 +87,23 @@ def training_batch(context: Context, credit: Commit) -> TrainingBatch:
         },
         parameters={},
     ).to_pylist()
+    common = context.config.sampling.temperature
     by_conversation = {
         conversation: list(turns)
         for conversation, turns in groupby(rows, key=lambda row: row["conversation_id"])
     }
-    batch = streams({name: [_tokens(row) for row in turns] for name, turns in by_conversation.items()})
-    advantages = [[float(row["advantage"]) for row in turns] for turns in by_conversation.values()]
+    # Turns up to the last explored one are heard, not trained on: see docs/decisions/0007.
+    firsts = {
+        name: first_on_policy([row["temperature"] for row in turns], common)
+        for name, turns in by_conversation.items()
+    }
+    trained = {name: turns for name, turns in by_conversation.items() if firsts[name] < len(turns)}
+    batch = streams(
+        {name: from_turn([_tokens(row) for row in turns], firsts[name]) for name, turns in trained.items()}
+    )
+    advantages = [
+        [float(row["advantage"]) for row in turns[firsts[name] :]] for name, turns in trained.items()
+    ]
     return TrainingBatch(
         tokens_BT=batch.tokens_BT,
         is_policy_BT=batch.is_policy_BT,

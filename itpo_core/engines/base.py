@@ -56,7 +56,15 @@ class Engine(Protocol):
     """Loads a policy and opens sessions on it."""
 
     def open(
-        self, openings: Sequence[Sequence[Message]], *, seeds: Sequence[int], sampling: Sampling
+        self,
+        openings: Sequence[Sequence[Message]],
+        *,
+        seeds: Sequence[int],
+        sampling: Sampling,
+        temperatures: Sequence[Sequence[float]] | None = None,
     ) -> Session:
-        """Start one row per opening. A row's draws depend on its own seed alone, not on its neighbours."""
+        """Start one row per opening. A row's draws depend on its own seed alone, not on its neighbours.
+
+        `temperatures` by row and turn take the place of `sampling.temperature` as far as they go.
+        """
         ...

@@ -28,9 +28,14 @@ class ScriptedEngine:
         self._max_context_tokens = max_context_tokens
 
     def open(
-        self, openings: Sequence[Sequence[Message]], *, seeds: Sequence[int], sampling: Sampling
+        self,
+        openings: Sequence[Sequence[Message]],
+        *,
+        seeds: Sequence[int],
+        sampling: Sampling,
+        temperatures: Sequence[Sequence[float]] | None = None,
     ) -> "ScriptedSession":
-        """See `Engine.open`."""
+        """See `Engine.open`. Temperatures play no part."""
         if len(openings) != len(seeds):
             raise ValueError(f"{len(openings)} openings but {len(seeds)} seeds: give one seed per opening")
         rows = [_Row(list(opening), _given_ids(opening)) for opening in openings]

@@ -23,7 +23,7 @@ from itpo_core.engines.decoding import (
     stepping_gap,
 )
 from itpo_core.engines.fused_qwen2 import fused_qwen2_steppers
-from itpo_core.sampling import row_uniforms, sampler
+from itpo_core.sampling import draw_rows, row_uniforms, sampler, turn_temperatures
 from itpo_core.tokens import ChatFormat, suppress
 from itpo_core.types import FinishReason, Message
 
@@ -65,7 +65,12 @@ class TransformersEngine:
         _check_stepping(self._model, self._steppers)
 
     def open(
-        self, openings: Sequence[Sequence[Message]], *, seeds: Sequence[int], sampling: Sampling
+        self,
+        openings: Sequence[Sequence[Message]],
+        *,
+        seeds: Sequence[int],
+        sampling: Sampling,
+        temperatures: Sequence[Sequence[float]] | None = None,
     ) -> "TransformersSession":
         """See `Engine.open`. Raises ValueError for an opening that leaves no room for a turn."""
         if len(openings) != len(seeds):
@@ -78,6 +83,7 @@ class TransformersEngine:
             streams=streams,
             uniforms_BT=row_uniforms(seeds, self._max_context_tokens),
             sampling=sampling,
+            temperatures=temperatures,
             max_fed_tokens=self._max_fed_tokens,
         )
 
@@ -133,6 +139,7 @@ class TransformersSession:
         uniforms_BT: NDArray[np.float32],
         sampling: Sampling,
         max_fed_tokens: int,
+        temperatures: Sequence[Sequence[float]] | None = None,
     ) -> None:
         rows = len(streams)
         self._stepper = stepper
@@ -141,6 +148,11 @@ class TransformersSession:
         self._max_fed_tokens = max_fed_tokens
         self._max_new_tokens = sampling.max_new_tokens
         self._draw = sampler(sampling.temperature, sampling.top_p)
+        self._top_p = sampling.top_p
+        self._temperatures_BK = (
+            None if temperatures is None else turn_temperatures(temperatures, sampling.temperature)
+        )
+        self._turn_B = np.zeros(rows, dtype=np.int64)
         self._tokens_BT = np.zeros(uniforms_BT.shape, dtype=np.int64)
         self._logprobs_BT = np.zeros(uniforms_BT.shape, dtype=np.float32)
         # Known tokens, tokens already in the cache, where the last turn ended, where the present one starts.
@@ -174,6 +186,7 @@ class TransformersSession:
         if known + len(ids) + self._max_new_tokens > self._tokens_BT.shape[1]:
             return False
         self._heard_B[row] = known
+        self._turn_B[row] += 1
         self._give(row, ids)
         self._state_B[row] = _READY
         return True
@@ -251,7 +264,8 @@ class TransformersSession:
         # All draw and the others' tokens are thrown away: picking the speakers' logits out would cost more.
         cells_S = np.minimum(self._known_B[rows_S], self._tokens_BT.shape[1] - 1)
         uniforms_S = torch.from_numpy(self._uniforms_BT[rows_S, cells_S]).to(logits_SV.device)
-        ids_S, logprobs_S = self._draw(suppress(logits_SV, self._format.suppressed_ids), uniforms_S)
+        allowed_SV = suppress(logits_SV, self._format.suppressed_ids)
+        ids_S, logprobs_S = self._drawn(allowed_SV, uniforms_S, rows_S=rows_S)
         ids = ids_S.cpu().numpy()[speaks_S]
         known = self._known_B[speakers]
         self._tokens_BT[speakers, known] = ids
@@ -261,6 +275,16 @@ class TransformersSession:
         finished = speakers[is_cut | (ids == self._format.end_of_turn_id)]
         self._state_B[finished] = _WAITING
         return finished.tolist()
+
+    def _drawn(
+        self, logits_SV: torch.Tensor, uniforms_S: torch.Tensor, *, rows_S: Indices
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        table_BK = self._temperatures_BK
+        if table_BK is None:
+            return self._draw(logits_SV, uniforms_S)
+        turns_S = np.minimum(self._turn_B[rows_S], table_BK.shape[1] - 1)
+        temperatures_S = torch.from_numpy(table_BK[rows_S, turns_S]).to(logits_SV.device)
+        return draw_rows(logits_SV, uniforms_S, temperatures_B=temperatures_S, top_p=self._top_p)
 
     def _spoken(self, row: int) -> SpokenTurn:
         heard, start, known = self._heard_B[row], self._start_B[row], self._known_B[row]

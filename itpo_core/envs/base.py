@@ -99,8 +99,13 @@ class TurnOracle(Protocol):
         """One truth per assistant message, replayed from what was said."""
         ...
 
-    def policy_advantages(self, truths: Sequence[Sequence[TurnTruth]]) -> list[list[float]]:
-        """Advantage of every turn under the policy that held these conversations (user luck removed)."""
+    def policy_advantages(
+        self, truths: Sequence[Sequence[TurnTruth]], *, personas: Sequence[str] | None = None
+    ) -> list[list[float]]:
+        """Advantage of every turn under the policy that held these conversations (user luck removed).
+
+        `personas` are the users' persona ids by conversation; without them all are like everybody.
+        """
         ...
 
 

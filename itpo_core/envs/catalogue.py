@@ -9,6 +9,7 @@ from itpo_core.envs.sales_business import BusinessHabits, SalesBusinesses
 from itpo_core.envs.sales_language import vocabulary
 from itpo_core.envs.sales_logs import ScriptedSalesperson
 from itpo_core.envs.sales_oracle import SalesOracle
+from itpo_core.envs.sales_shop import PERSONAS
 from itpo_core.identifiers import stable_id
 from itpo_core.suggestions import NOTE_WORDS
 
@@ -18,7 +19,7 @@ class Domain:
     """A domain ready for use. `oracle` and `logging_policy` are None where the domain has none.
 
     `vocabulary` is every word of its scripted speakers, sorted; empty where language is open. `businesses`
-    is None where the policy answers its users itself.
+    is None where the policy answers its users itself. `personas` are the ids that its users know.
     """
 
     environment: Environment
@@ -26,6 +27,7 @@ class Domain:
     logging_policy: LoggingPolicy | None
     vocabulary: tuple[str, ...]
     businesses: Businesses | None = None
+    personas: tuple[str, ...] = ("default",)
 
     @property
     def simulator_digest(self) -> str:
@@ -41,6 +43,7 @@ def sales(preset: str) -> Domain:
         oracle=SalesOracle(preset),
         logging_policy=ScriptedSalesperson(preset),
         vocabulary=vocabulary(preset),
+        personas=tuple(PERSONAS),
     )
 
 

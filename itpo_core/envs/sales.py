@@ -6,7 +6,7 @@ from random import Random
 from itpo_core.envs.sales_customer import Customer
 from itpo_core.envs.sales_language import Recommendation, parse_in, success_chance
 from itpo_core.envs.sales_need import DOMAIN, draw_need_of, first_message, need_of, scenario_of
-from itpo_core.envs.sales_shop import VERSION, Shop, definition_digest, shop_of
+from itpo_core.envs.sales_shop import VERSION, Shop, definition_digest, shop_for, shop_of
 from itpo_core.identifiers import derive_seed
 from itpo_core.types import Message, Outcome, Role, Scenario, Scored, Split, Unscored
 
@@ -31,7 +31,8 @@ class SalesEnvironment:
 
     def user(self, scenario: Scenario, *, seed: int) -> Customer:
         """A fresh customer. Raises ValueError when the scenario is of another domain or preset."""
-        return Customer(need_of(scenario, self._shop), self._shop, seed=derive_seed(seed, "customer"))
+        shop = shop_for(self._shop, scenario.persona_id)
+        return Customer(need_of(scenario, shop), shop, seed=derive_seed(seed, "customer"))
 
     def outcome(self, scenario: Scenario, messages: Sequence[Message]) -> Outcome:
         """1 when the first recommendation within the turn limit is right; 0 when wrong, or none was made."""

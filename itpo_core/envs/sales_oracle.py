@@ -13,7 +13,7 @@ from itpo_core.envs.sales_language import (
     told_slots,
 )
 from itpo_core.envs.sales_need import Need, need_of
-from itpo_core.envs.sales_shop import Shop, shop_of
+from itpo_core.envs.sales_shop import Shop, shop_for, shop_of
 from itpo_core.envs.sales_values import (
     ASK,
     CHAT,
@@ -43,7 +43,8 @@ class SalesOracle:
 
         Raises ValueError when there are more assistant messages than a conversation can have.
         """
-        need, limit = need_of(scenario, self._shop), self._shop.habits.max_turns
+        shop = shop_for(self._shop, scenario.persona_id)
+        need, limit = need_of(scenario, shop), shop.habits.max_turns
         places = [place for place, message in enumerate(messages) if message.role is Role.ASSISTANT]
         if len(places) > limit:
             raise ValueError(
@@ -52,27 +53,31 @@ class SalesOracle:
             )
         return [
             turn_truth(
-                parse_in(self._shop, messages[place].content),
+                parse_in(shop, messages[place].content),
                 need,
-                shop=self._shop,
-                told=told_slots(messages[:place], self._shop.slots),
+                shop=shop,
+                told=told_slots(messages[:place], shop.slots),
                 turns_left=limit - turn,
             )
             for turn, place in enumerate(places)
         ]
 
-    def policy_advantages(self, truths: Sequence[Sequence[TurnTruth]]) -> list[list[float]]:
+    def policy_advantages(
+        self, truths: Sequence[Sequence[TurnTruth]], *, personas: Sequence[str] | None = None
+    ) -> list[list[float]]:
         """A^pi = Q^pi - V^pi of every turn under the average policy of these conversations.
 
-        The policy is read as frequencies of asking, recommending and useless turns per state; the customer's
-        answers are averaged with their exact probabilities.
+        The policy is read as frequencies of asking, recommending and useless turns per state, over customers
+        of every persona, for it cannot tell them apart; a customer's answers are averaged with the exact
+        probabilities of his own persona.
         """
-        habits = self._shop.habits
         turns = [truth for conversation in truths for truth in conversation]
-        values = policy_values(act_weights(turns, habits), habits)
+        met = ["default"] * len(truths) if personas is None else personas
+        habits = {name: shop_for(self._shop, name).habits for name in set(met)}
+        values = {name: policy_values(act_weights(turns, own), own) for name, own in habits.items()}
         return [
-            [policy_advantage(truth, values, habits=habits) for truth in conversation]
-            for conversation in truths
+            [policy_advantage(truth, values[name], habits=habits[name]) for truth in conversation]
+            for conversation, name in zip(truths, met, strict=True)
         ]
 
 

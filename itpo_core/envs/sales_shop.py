@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 
 VERSION = "1"  # raised when the rules change; what the definition below holds is in the digest anyway
 
@@ -92,6 +93,24 @@ SHOPS = {
         "hard", products=(_LAPTOP, _PHONE, _BIKE, _TENT), slots=(_BUDGET, _SIZE, _COLOR, _USE, _BRAND)
     ),
 }
+
+
+# Customers with other habits than everybody; changing one of them changes the rules, so VERSION goes up.
+PERSONAS = MappingProxyType(
+    {
+        "default": MappingProxyType[str, float]({}),
+        "hurried": MappingProxyType({"evades": 0.1, "leaves": 0.3}),
+        "patient": MappingProxyType({"evades": 0.35, "leaves": 0.02}),
+    }
+)
+
+
+def shop_for(shop: Shop, persona_id: str) -> Shop:
+    """The shop as this customer meets it; a persona without habits of its own is like everybody."""
+    own = PERSONAS.get(persona_id)
+    if not own:
+        return shop
+    return replace(shop, habits=replace(shop.habits, evades=own["evades"], leaves=own["leaves"]))
 
 
 def shop_of(preset: str) -> Shop:

@@ -75,7 +75,9 @@ class Counter:
         count = sum(message.role is Role.ASSISTANT for message in messages)
         return [TurnTruth(f"turn {i}", 0, 0, 0.0, 0.0, None) for i in range(count)]
 
-    def policy_advantages(self, truths: Sequence[Sequence[TurnTruth]]) -> list[list[float]]:
+    def policy_advantages(
+        self, truths: Sequence[Sequence[TurnTruth]], *, personas: Sequence[str] | None = None
+    ) -> list[list[float]]:
         """Not asked for here."""
         return []
 
