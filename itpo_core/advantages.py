@@ -13,7 +13,7 @@ s = sqrt(sum (r - m)^2 / (n - 1)):
 
 Per turn, the same two over the returns-to-go G_ik = sum_{j>=k} reward_ij (undiscounted, turns that
 happened), each turn index k by itself, among the valid members of the group in which turn k happened; n, m
-and s are theirs.
+and s are theirs. The other estimators and the conventions of frameworks are `estimators.py`.
 
 Named rules, in this order:
 1. an invalid member never votes and its advantage is 0, whatever its reward holds (also NaN);
@@ -21,34 +21,43 @@ Named rules, in this order:
 3. zero variance, that is the largest reward equals the smallest: exactly 0, no rounding noise over a tiny s;
 4. NaN or infinity in the reward of a valid member: ValueError that names the row.
 
-`whiten`: mu = sum w v / sum w, sd = sqrt(sum w (v - mu)^2 / sum w) (population), result
-(v - mu) / (sd + 1e-6), and 0 where w = 0. Here w is the turn's count of policy tokens.
+z is `normalisation.whiten` over the whole batch, every turn weighted by its count of policy tokens.
 
-| algorithm       | advantage at turn k that happened (0 elsewhere); A_i from grpo or rloo on r             |
-|-----------------|-----------------------------------------------------------------------------------------|
-| outcome         | A_i                                                                                     |
-| uniform         | A_i (equal shares: the same numbers as outcome, kept as the control of the split)       |
-| dirichlet       | A_i * K_i * d_k, d_k = E_k / sum E                                                      |
-| itpo            | grpo or rloo per turn on the turn rewards S_k                                           |
-| norm_itpo       | grpo or rloo per turn on the turn rewards R W_k - cost_k (published form)               |
-| norm_itpo_plain | grpo or rloo per turn on the turn rewards R W_k - cost_k (plain softmax)                |
-| norm_itpo_share | A_i * weight_k, weight_k = 1 + a * (K_i W_k - 1), W signed by A_i (>= -1e-9: +)         |
-| oracle_pi       | whiten(Q^pi - V^pi) with token weights over the whole batch                             |
+| algorithm                 | advantage at turn k that happened (0 elsewhere); A_i by the estimator on r    |
+|---------------------------|-------------------------------------------------------------------------------|
+| outcome, uniform          | A_i (equal shares give the same numbers: the control of the split)            |
+| dirichlet                 | A_i * K_i * d_k, d_k = E_k / sum E                                            |
+| dirichlet_matched         | A_i * the row's own weights of norm_itpo_share in the order of E              |
+| judge                     | A_i * K_i * j_k / sum j                                                       |
+| norm_itpo_share           | A_i * weight_k, weight_k = 1 + a * (K_i W_k - 1), W signed by A_i (0: +)      |
+| itpo, norm_itpo, _plain   | the estimator per turn on the returns-to-go of the turn rewards               |
+| norm_itpo_signed          | z(R W+_k - (1 - R) W-_k - cost_k)                                             |
+| itpo_plus_outcome         | u * A_i + w * z(the estimator per turn on the returns-to-go of S)             |
+| immediate_plus_outcome    | u * A_i + w * z(S_k)                                                          |
+| prefix_value              | u * A_i + w * z(V_(k+1) - V_k, at the last turn r - V_k)                      |
+| dueling_advantage         | u * A_i + w * z(log-ratio term of the dueling Q)                              |
+| oracle_pi, oracle_star    | u * A_i + w * z(Q - V)                                                        |
 
-Turn rewards, R, W_k, weight_k, E, cost_k and K_i are defined in `itpo_core.turn_rewards`.
+u is `outcome_weight`, w `signal_weight`: 1 and 0.5 unless given, 0 and 1 for prefix_value and the oracles,
+which know the outcome already. Where the outcome's advantage differs from turn to turn (GAE), it stands for
+A_i, and A_i itself only says which sign the shares have. Turn rewards, R, W_k, weight_k, E, cost_k
+and K_i are defined in `itpo_core.turn_rewards`.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from itpo_core import turn_rewards
-from itpo_core.turn_rewards import Knobs, TurnBatch
+from itpo_core import turn_rewards, turn_shares
+from itpo_core.group_baselines import GroupRules, against_group, group_statistics
+from itpo_core.normalisation import whiten
+from itpo_core.turn_batch import Knobs, TurnBatch
 
-WHITEN_FLOOR = 1e-6
+__all__ = ["ALGORITHMS", "ESTIMATORS", "Estimator", "GroupFacts", "group_facts", "whiten"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +78,21 @@ class Estimator:
 
 
 @dataclass(frozen=True, slots=True)
-class _GroupStatistics:
-    """Of each member's group, column by column: votes, mean, sum of squared deviations, and who learns."""
+class Mix:
+    """An algorithm's own weights of the outcome's advantage and of its signal."""
 
-    count_BK: Tensor
-    mean_BK: Tensor
-    squares_BK: Tensor
-    teaches_BK: Tensor
+    outcome: float
+    signal: float
+
+
+BESIDE = Mix(1.0, turn_rewards.SIGNAL_WEIGHT)
+ALONE = Mix(0.0, 1.0)
 
 
 def grpo_baseline(rewards_B: Tensor, group_B: Tensor, *, valid_B: Tensor, std_floor: float) -> Tensor:
     """(r - mean) / (sample std + floor) over the group's valid members; rules 1 to 4 of the module's head."""
-    return _grpo(rewards_B[:, None], group_B, votes_BK=valid_B[:, None], std_floor=std_floor)[:, 0]
+    rules = GroupRules(floor=std_floor)
+    return against_group(rewards_B[:, None], group_B, votes_BK=valid_B[:, None], rules=rules)[:, 0]
 
 
 def rloo_baseline(rewards_B: Tensor, group_B: Tensor, *, valid_B: Tensor, std_floor: float) -> Tensor:
@@ -88,7 +100,7 @@ def rloo_baseline(rewards_B: Tensor, group_B: Tensor, *, valid_B: Tensor, std_fl
 
     `std_floor` is taken for the common signature and has no part: nothing here is divided by a spread.
     """
-    return _rloo(rewards_B[:, None], group_B, votes_BK=valid_B[:, None])[:, 0]
+    return against_group(rewards_B[:, None], group_B, votes_BK=valid_B[:, None], rules=LEAVE_ONE_OUT)[:, 0]
 
 
 def grpo_per_turn(
@@ -97,7 +109,7 @@ def grpo_per_turn(
     """GRPO on the returns-to-go of the same turn index among the valid siblings that reached it."""
     votes_BK = happened_BK & valid_B[:, None]
     returns_BK = turn_rewards.returns_to_go(rewards_BK, votes_BK)
-    return _grpo(returns_BK, group_B, votes_BK=votes_BK, std_floor=std_floor)
+    return against_group(returns_BK, group_B, votes_BK=votes_BK, rules=GroupRules(floor=std_floor))
 
 
 def rloo_per_turn(
@@ -108,9 +120,11 @@ def rloo_per_turn(
     `std_floor` is taken for the common signature and has no part.
     """
     votes_BK = happened_BK & valid_B[:, None]
-    return _rloo(turn_rewards.returns_to_go(rewards_BK, votes_BK), group_B, votes_BK=votes_BK)
+    returns_BK = turn_rewards.returns_to_go(rewards_BK, votes_BK)
+    return against_group(returns_BK, group_B, votes_BK=votes_BK, rules=LEAVE_ONE_OUT)
 
 
+LEAVE_ONE_OUT = GroupRules(baseline="leave_one_out", deviation="none")
 ESTIMATORS: Mapping[str, Estimator] = MappingProxyType(
     {
         "grpo": Estimator(whole=grpo_baseline, per_turn=grpo_per_turn),
@@ -121,11 +135,11 @@ ESTIMATORS: Mapping[str, Estimator] = MappingProxyType(
 
 def group_facts(rewards_B: Tensor, group_B: Tensor, *, valid_B: Tensor) -> GroupFacts:
     """Counts the groups without a lesson: too few valid members, or all valid members alike."""
-    facts = _statistics(rewards_B[:, None], group_B, votes_BK=valid_B[:, None])
+    facts = group_statistics(rewards_B[:, None], group_B, votes_BK=valid_B[:, None])
     groups_G, slot_B = group_B.unique(return_inverse=True)
     zeros_G = torch.zeros(len(groups_G), dtype=torch.int64)
     valid_G = zeros_G.scatter_add(0, slot_B, valid_B.long())
-    taught_G = zeros_G.scatter_add(0, slot_B, facts.teaches_BK[:, 0].long())
+    taught_G = zeros_G.scatter_add(0, slot_B, (valid_B & facts.varies_BK[:, 0]).long())
     return GroupFacts(
         groups=len(groups_G),
         too_few_valid=int((valid_G < 2).sum()),
@@ -133,53 +147,69 @@ def group_facts(rewards_B: Tensor, group_B: Tensor, *, valid_B: Tensor) -> Group
     )
 
 
-def whiten(values: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean 0 and population standard deviation 1; 0 where the weight is 0."""
-    weights = weights.to(values.dtype)
-    kept = torch.where(weights > 0, values, 0)
-    total = weights.sum().clamp(min=torch.finfo(values.dtype).tiny)
-    centred = kept - (weights * kept).sum() / total
-    spread = ((weights * centred.square()).sum() / total).sqrt()
-    return torch.where(weights > 0, centred / (spread + WHITEN_FLOOR), 0)
-
-
 def broadcast_outcome(turns: TurnBatch, knobs: Knobs, *, estimator: Estimator) -> Tensor:
     """The conversation's advantage at every turn that happened."""
-    return torch.where(turns.happened_BK, turns.advantage_B[:, None], 0)
+    return torch.where(turns.happened_BK, outcome_advantages(turns), 0)
 
 
 def random_split(turns: TurnBatch, knobs: Knobs, *, estimator: Estimator) -> Tensor:
     """The conversation's advantage times K d_k: the same mean over turns, at random places."""
-    counts_B1 = turn_rewards.turn_counts(turns.happened_BK)[:, None]
-    weights_BK = counts_B1 * turn_rewards.random_shares(turns)
-    return torch.where(turns.happened_BK, turns.advantage_B[:, None] * weights_BK, 0)
+    counts_B1 = turn_shares.turn_counts(turns.happened_BK)[:, None]
+    return _weighted(turns, counts_B1 * turn_shares.random_shares(turns))
+
+
+def matched_split(turns: TurnBatch, knobs: Knobs, *, estimator: Estimator) -> Tensor:
+    """The conversation's advantage times its own share weights, each at a random turn."""
+    return _weighted(turns, turn_shares.matched_weights(turns, knobs))
+
+
+def judged_split(turns: TurnBatch, knobs: Knobs, *, estimator: Estimator) -> Tensor:
+    """The conversation's advantage times K times the judge's shares."""
+    counts_B1 = turn_shares.turn_counts(turns.happened_BK)[:, None]
+    return _weighted(turns, counts_B1 * turn_shares.judged_shares(turns))
 
 
 def signed_split(turns: TurnBatch, knobs: Knobs, *, estimator: Estimator) -> Tensor:
     """The conversation's advantage times its share weights: mean and sign kept, the turns told apart."""
-    weights_BK = turn_rewards.weights_of(turns, knobs)
-    return torch.where(turns.happened_BK, turns.advantage_B[:, None] * weights_BK, 0)
+    return _weighted(turns, turn_shares.weights_of(turns, knobs))
 
 
-def of_itpo(turns: TurnBatch, knobs: Knobs, *, estimator: Estimator) -> Tensor:
-    """Reward-to-go of the implicit turn rewards against the siblings."""
-    return _against_siblings(turn_rewards.itpo(turns, knobs), turns, knobs=knobs, estimator=estimator)
+def of_stream(
+    turns: TurnBatch, knobs: Knobs, *, estimator: Estimator, reward: turn_rewards.TurnReward
+) -> Tensor:
+    """The turn rewards, to go unless told otherwise, by the estimator per turn."""
+    return _against_siblings(reward(turns, knobs), turns, knobs=knobs, estimator=estimator)
 
 
-def of_norm_itpo(turns: TurnBatch, knobs: Knobs, *, estimator: Estimator) -> Tensor:
-    """Reward-to-go of the published Norm-ITPO turn rewards against the siblings."""
-    return _against_siblings(turn_rewards.norm_itpo(turns, knobs), turns, knobs=knobs, estimator=estimator)
+def of_signal(
+    turns: TurnBatch, knobs: Knobs, *, estimator: Estimator, reward: turn_rewards.TurnReward, mix: Mix
+) -> Tensor:
+    """u A_i + w z(signal): the signal estimates an advantage itself, so that nothing is summed to go."""
+    signal_BK = reward(turns, knobs)
+    if knobs.to_go == "reward_to_go":
+        signal_BK = turn_rewards.returns_to_go(signal_BK, turns.happened_BK)
+    return _beside_outcome(signal_BK, turns, knobs=knobs, mix=mix)
 
 
-def of_norm_itpo_plain(turns: TurnBatch, knobs: Knobs, *, estimator: Estimator) -> Tensor:
-    """Reward-to-go of the plain Norm-ITPO turn rewards against the siblings."""
-    rewards_BK = turn_rewards.norm_itpo_plain(turns, knobs)
-    return _against_siblings(rewards_BK, turns, knobs=knobs, estimator=estimator)
+def signed_rewards(turns: TurnBatch, knobs: Knobs, *, estimator: Estimator) -> Tensor:
+    """z of the signed Norm-ITPO rewards alone: the outcome is in them already."""
+    rewards_BK = turn_rewards.norm_itpo_signed(turns, knobs)
+    if knobs.to_go == "reward_to_go":
+        rewards_BK = turn_rewards.returns_to_go(rewards_BK, turns.happened_BK)
+    return _z(rewards_BK, turns, knobs=knobs)
 
 
-def whitened_oracle(turns: TurnBatch, knobs: Knobs, *, estimator: Estimator) -> Tensor:
-    """Q^pi - V^pi, whitened over the batch with every turn weighted by its policy tokens."""
-    return whiten(turns.oracle_BK, torch.where(turns.happened_BK, turns.tokens_BK, 0))
+def itpo_beside_outcome(turns: TurnBatch, knobs: Knobs, *, estimator: Estimator) -> Tensor:
+    """u A_i + w z(reward-to-go of the implicit turn rewards against the siblings)."""
+    compared_BK = of_stream(turns, knobs, estimator=estimator, reward=turn_rewards.itpo)
+    return _beside_outcome(compared_BK, turns, knobs=knobs, mix=BESIDE)
+
+
+def outcome_advantages(turns: TurnBatch) -> Tensor:
+    """The outcome's advantage at every turn, [B, K] or [B, 1] where it is the same at all of them."""
+    if turns.outcome_advantages_BK is not None:
+        return turns.outcome_advantages_BK
+    return turns.advantage_B[:, None]
 
 
 Algorithm = Callable[..., Tensor]  # (turns, knobs, *, estimator) -> advantages_BK
@@ -188,13 +218,42 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
         "outcome": broadcast_outcome,
         "uniform": broadcast_outcome,
         "dirichlet": random_split,
-        "itpo": of_itpo,
-        "norm_itpo": of_norm_itpo,
-        "norm_itpo_plain": of_norm_itpo_plain,
+        "dirichlet_matched": matched_split,
+        "judge": judged_split,
+        "itpo": partial(of_stream, reward=turn_rewards.itpo),
+        "norm_itpo": partial(of_stream, reward=turn_rewards.norm_itpo),
+        "norm_itpo_plain": partial(of_stream, reward=turn_rewards.norm_itpo_plain),
+        "norm_itpo_signed": signed_rewards,
         "norm_itpo_share": signed_split,
-        "oracle_pi": whitened_oracle,
+        "itpo_plus_outcome": itpo_beside_outcome,
+        "immediate_plus_outcome": partial(of_signal, reward=turn_rewards.itpo, mix=BESIDE),
+        "prefix_value": partial(of_signal, reward=turn_rewards.prefix_value, mix=ALONE),
+        "dueling_advantage": partial(of_signal, reward=turn_rewards.dueling_advantage, mix=BESIDE),
+        "oracle_pi": partial(of_signal, reward=turn_rewards.oracle_pi, mix=ALONE),
+        "oracle_star": partial(of_signal, reward=turn_rewards.oracle_star, mix=ALONE),
     }
 )
+
+
+def _weighted(turns: TurnBatch, weights_BK: Tensor) -> Tensor:
+    return torch.where(turns.happened_BK, outcome_advantages(turns) * weights_BK, 0)
+
+
+def _beside_outcome(signal_BK: Tensor, turns: TurnBatch, *, knobs: Knobs, mix: Mix) -> Tensor:
+    outcome = mix.outcome if knobs.outcome_weight is None else knobs.outcome_weight
+    signal = mix.signal if knobs.signal_weight is None else knobs.signal_weight
+    beside_BK = signal * _z(signal_BK, turns, knobs=knobs)
+    return beside_BK + torch.where(turns.happened_BK, outcome * outcome_advantages(turns), 0)
+
+
+def _z(values_BK: Tensor, turns: TurnBatch, *, knobs: Knobs) -> Tensor:
+    return whiten(
+        values_BK,
+        torch.where(turns.happened_BK, turns.tokens_BK, 0),
+        form=knobs.whiten_form,
+        ddof=knobs.whiten_ddof,
+        floor=knobs.whiten_floor,
+    )
 
 
 def _against_siblings(rewards_BK: Tensor, turns: TurnBatch, *, knobs: Knobs, estimator: Estimator) -> Tensor:
@@ -205,49 +264,3 @@ def _against_siblings(rewards_BK: Tensor, turns: TurnBatch, *, knobs: Knobs, est
         valid_B=turns.valid_B,
         std_floor=knobs.std_floor,
     )
-
-
-def _grpo(values_BK: Tensor, group_B: Tensor, *, votes_BK: Tensor, std_floor: float) -> Tensor:
-    facts = _statistics(values_BK, group_B, votes_BK=votes_BK)
-    std_BK = (facts.squares_BK / (facts.count_BK - 1).clamp(min=1)).sqrt()
-    return torch.where(facts.teaches_BK, (values_BK - facts.mean_BK) / (std_BK + std_floor), 0)
-
-
-def _rloo(values_BK: Tensor, group_B: Tensor, *, votes_BK: Tensor) -> Tensor:
-    facts = _statistics(values_BK, group_B, votes_BK=votes_BK)
-    others_BK = (facts.mean_BK * facts.count_BK - values_BK) / (facts.count_BK - 1).clamp(min=1)
-    return torch.where(facts.teaches_BK, values_BK - others_BK, 0)
-
-
-def _statistics(values_BK: Tensor, group_B: Tensor, *, votes_BK: Tensor) -> _GroupStatistics:
-    _check(values_BK, votes_BK)
-    groups_G, slot_B = group_B.unique(return_inverse=True)
-    slot_BK = slot_B[:, None].expand_as(values_BK)
-    kept_BK = torch.where(votes_BK, values_BK, 0)
-    zeros_GK = values_BK.new_zeros(len(groups_G), values_BK.shape[1])
-    count_BK = zeros_GK.scatter_add(0, slot_BK, votes_BK.to(values_BK.dtype))[slot_B]
-    mean_BK = zeros_GK.scatter_add(0, slot_BK, kept_BK)[slot_B] / count_BK.clamp(min=1)
-    deviations_BK = torch.where(votes_BK, kept_BK - mean_BK, 0)
-    squares_BK = zeros_GK.scatter_add(0, slot_BK, deviations_BK.square())[slot_B]
-    varies_BK = _varies(values_BK, votes_BK, slot_BK=slot_BK, groups=len(groups_G))[slot_B]
-    return _GroupStatistics(count_BK, mean_BK, squares_BK, votes_BK & (count_BK >= 2) & varies_BK)
-
-
-def _varies(values_BK: Tensor, votes_BK: Tensor, *, slot_BK: Tensor, groups: int) -> Tensor:
-    # Compared, not computed: a variance of rounding errors would pass for one.
-    shape = (groups, values_BK.shape[1])
-    high_GK = values_BK.new_full(shape, -torch.inf)
-    low_GK = values_BK.new_full(shape, torch.inf)
-    high_GK = high_GK.scatter_reduce(0, slot_BK, torch.where(votes_BK, values_BK, -torch.inf), "amax")
-    low_GK = low_GK.scatter_reduce(0, slot_BK, torch.where(votes_BK, values_BK, torch.inf), "amin")
-    return high_GK > low_GK
-
-
-def _check(values_BK: Tensor, votes_BK: Tensor) -> None:
-    broken_BK = votes_BK & ~values_BK.isfinite()
-    if bool(broken_BK.any()):
-        row, turn = (int(index) for index in broken_BK.nonzero()[0])
-        raise ValueError(
-            f"row {row}, turn {turn}: reward {float(values_BK[row, turn])} of a valid conversation is not"
-            " finite; mark the conversation invalid or mend its outcome"
-        )

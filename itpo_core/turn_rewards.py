@@ -2,25 +2,32 @@
 
 Axes: B conversations, K turns (right-padded), T tokens. S is a turn's score, L its count of policy tokens,
 R the outcome, r the policy's reward (outcome minus the token cost), A the whole conversation's advantage,
-tau the temperature, a the share.
+tau the temperature, a the share, V_k a critic's value before turn k.
 
-Exact definitions; the statements in `sql/` compute the same numbers.
+Exact definitions; the statements in `sql/` compute the same numbers for those that they have.
 
 - A turn *happened* when its conversation is valid and it holds at least one policy token (L > 0). An empty
   turn has reward, share and advantage 0 and is counted nowhere: not in K_i, not in a mean, not in a softmax.
 - cost_k = (R - r) * L_k / sum L: the token cost lies on the turns that spent the tokens.
 
-| turn reward     | value at a turn that happened                                          | sum       |
-|-----------------|------------------------------------------------------------------------|-----------|
-| outcome         | r at the last turn that happened, 0 before                             | r         |
-| uniform         | r / K_i                                                                | r         |
-| dirichlet       | r * E_k / sum E, E given draws of Exp(1)                               | r         |
-| itpo            | S_k                                                                    | sum S     |
-| norm_itpo       | R * W_k - cost_k, W = softmax_k((S_k / Z) / L_k * Lbar / tau)          | r         |
-| norm_itpo_plain | R * W_k - cost_k, W = softmax_k(S_k / tau)                             | r         |
-| norm_itpo_share | r * weight_k / K_i, weight_k = 1 + a * (K_i * W_k - 1),                | r         |
-|                 | W = softmax_k(S_k / tau) if A >= -1e-9 else softmax_k(-S_k / tau)      |           |
-| oracle_pi       | Q^pi - V^pi, given by the environment                                  | not fixed |
+| turn reward            | value at a turn that happened                                   | sum           |
+|------------------------|-----------------------------------------------------------------|---------------|
+| outcome                | r at the last turn that happened, 0 before                      | r             |
+| uniform                | r / K_i                                                         | r             |
+| dirichlet              | r * E_k / sum E, E given draws of Exp(1)                        | r             |
+| dirichlet_matched      | norm_itpo_share with the row's weights in the order of E        | r             |
+| judge                  | r * j_k / sum j, j a judge's weights; r / K_i where it failed   | r             |
+| itpo, prime_token      | S_k (prime_token: the sum of its token scores)                  | sum S         |
+| norm_itpo              | R * W_k - cost_k, W = softmax_k((S_k / Z) / L_k * Lbar / tau)   | r             |
+| norm_itpo_plain        | R * W_k - cost_k, W = softmax_k(S_k / tau)                      | r             |
+| norm_itpo_signed       | R * W+_k - (1 - R) * W-_k - cost_k, W+- = softmax_k(+-S_k / tau) | r - (1 - R)   |
+| norm_itpo_share        | r * weight_k / K_i, weight_k = 1 + a * (K_i * W_k - 1),         | r             |
+|                        | W = softmax_k(S_k / tau) if A >= -1e-9 else softmax_k(-S_k / tau) |             |
+| itpo_plus_outcome      | outcome_k + signal_weight * S_k                                 | r + w sum S   |
+| immediate_plus_outcome | the same rewards, credited at once instead of to go             | r + w sum S   |
+| prefix_value           | V_(k+1) - V_k, at the last turn r - V_k                         | r - V_1       |
+| dueling_advantage      | the log-ratio term of the dueling Q                             | not fixed     |
+| oracle_pi, oracle_star | Q^pi - V^pi and Q* - V*, given by the environment               | not fixed     |
 
 (-1e-9 and not 0, so that an advantage of exactly 0 has the same sign wherever its last bit was rounded.)
 
@@ -29,52 +36,24 @@ them, plus 1e-6. Both depend on the batch, so they are passed explicitly and bel
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-SCALE_FLOOR = 1e-6
-SIGN_TOLERANCE = 1e-9
+from itpo_core.gae import gae_turns
+from itpo_core.normalisation import SCALE_FLOOR
+from itpo_core.turn_batch import BatchScalars, Knobs, TurnBatch, finite_turns, needed
+from itpo_core.turn_shares import (
+    judged_shares,
+    masked_softmax,
+    matched_weights,
+    random_shares,
+    turn_counts,
+    weights_of,
+)
 
-
-@dataclass(frozen=True, slots=True)
-class BatchScalars:
-    """The two figures by which the published Norm-ITPO makes a turn's share depend on its batch."""
-
-    mean_turn_tokens: float
-    largest_return: float
-
-
-@dataclass(frozen=True, slots=True)
-class TurnBatch:
-    """Everything that credit is computed from, for one batch of conversations.
-
-    `happened_BK` is what `happened` returns; `advantage_B` is the whole conversation's advantage (GRPO or
-    RLOO); `draws_BK` are positive Exp(1) draws; `oracle_BK` is Q^pi - V^pi, zeros where nobody knows it.
-    """
-
-    group_B: Tensor
-    valid_B: Tensor
-    outcome_B: Tensor
-    reward_B: Tensor
-    advantage_B: Tensor
-    happened_BK: Tensor
-    tokens_BK: Tensor
-    scores_BK: Tensor
-    draws_BK: Tensor
-    oracle_BK: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Knobs:
-    """Scalars of credit: temperature (tau), strength of the shares (a, 0 to 1), floor under a group's std."""
-
-    temperature: float
-    share: float
-    std_floor: float
-    scalars: BatchScalars
+SIGNAL_WEIGHT = 0.5
 
 
 def happened(tokens_BK: Tensor, valid_B: Tensor) -> Tensor:
@@ -118,45 +97,6 @@ def returns_to_go(rewards_BK: Tensor, happened_BK: Tensor) -> Tensor:
     return torch.where(happened_BK, kept_BK.flip(1).cumsum(1).flip(1), 0)
 
 
-def masked_softmax(logits_BK: Tensor, happened_BK: Tensor) -> Tensor:
-    """Softmax over the turns that happened, 0 elsewhere; a row without a turn is all zeros, never NaN."""
-    return _exponentials(logits_BK, happened_BK) / _totals(_exponentials(logits_BK, happened_BK))
-
-
-def signed_shares(scores_BK: Tensor, happened_BK: Tensor, *, sign_B: Tensor, temperature: float) -> Tensor:
-    """W+ or W-: who earned a success is who scored high, who earned a failure is who scored low."""
-    return masked_softmax(_signed_logits(scores_BK, sign_B, temperature=temperature), happened_BK)
-
-
-def share_weights(
-    scores_BK: Tensor, happened_BK: Tensor, *, sign_B: Tensor, temperature: float, share: float
-) -> Tensor:
-    """1 + share * (K W - 1): positive, mean 1 over the turns that happened, 0 elsewhere.
-
-    Exactly 1 when `share` is 0, when one turn happened and when all scores are equal: K is multiplied in
-    before the division, so that K equal exponentials give K / K.
-    """
-    exponentials_BK = _exponentials(_signed_logits(scores_BK, sign_B, temperature=temperature), happened_BK)
-    relative_BK = turn_counts(happened_BK)[:, None] * exponentials_BK / _totals(exponentials_BK)
-    return torch.where(happened_BK, 1 + share * (relative_BK - 1), 0)
-
-
-def weights_of(turns: TurnBatch, knobs: Knobs) -> Tensor:
-    """`share_weights` of a batch, signed by the conversations' advantages."""
-    return share_weights(
-        turns.scores_BK,
-        turns.happened_BK,
-        sign_B=turns.advantage_B,
-        temperature=knobs.temperature,
-        share=knobs.share,
-    )
-
-
-def turn_counts(happened_BK: Tensor) -> Tensor:
-    """K_i: how many turns of each conversation happened."""
-    return happened_BK.sum(dim=1)
-
-
 def token_costs(outcome_B: Tensor, reward_B: Tensor, *, tokens_BK: Tensor, happened_BK: Tensor) -> Tensor:
     """The conversation's token cost, laid on its turns in proportion to their policy tokens."""
     spent_BK = torch.where(happened_BK, tokens_BK, 0).to(reward_B.dtype)
@@ -181,14 +121,6 @@ def dirichlet(turns: TurnBatch, knobs: Knobs) -> Tensor:
     return torch.where(turns.happened_BK, turns.reward_B[:, None] * random_shares(turns), 0)
 
 
-def random_shares(turns: TurnBatch) -> Tensor:
-    """d_k = E_k / sum E over the turns that happened. Raises ValueError for a draw that is not above 0."""
-    if bool((turns.draws_BK[turns.happened_BK] <= 0).any()):
-        raise ValueError("Dirichlet draws must be above 0: pass draws of the exponential distribution")
-    draws_BK = torch.where(turns.happened_BK, turns.draws_BK, 0)
-    return draws_BK / _totals(draws_BK)
-
-
 def itpo(turns: TurnBatch, knobs: Knobs) -> Tensor:
     """The implicit turn reward itself, R_k = S_k. Source: ITPO (arXiv:2603.23550)."""
     return torch.where(turns.happened_BK, turns.scores_BK, 0)
@@ -211,9 +143,65 @@ def norm_itpo_share(turns: TurnBatch, knobs: Knobs) -> Tensor:
     return uniform(turns, knobs) * weights_of(turns, knobs)
 
 
+def norm_itpo_signed(turns: TurnBatch, knobs: Knobs) -> Tensor:
+    """Failures teach too: a success is shared by high scores, the missing rest is charged to low ones."""
+    return _outcome_split(turns, turns.scores_BK / knobs.temperature) - failure_split(turns, knobs)
+
+
+def failure_split(turns: TurnBatch, knobs: Knobs) -> Tensor:
+    """(1 - R) * W-: what a success would have added, charged to the turns that scored lowest."""
+    missing_B1 = 1 - turns.outcome_B[:, None]
+    blame_BK = masked_softmax(-turns.scores_BK / knobs.temperature, turns.happened_BK)
+    return torch.where(turns.happened_BK, missing_B1 * blame_BK, 0)
+
+
+def dirichlet_matched(turns: TurnBatch, knobs: Knobs) -> Tensor:
+    """The placebo of the signed shares: their own weights at random turns of the same conversation."""
+    return uniform(turns, knobs) * matched_weights(turns, knobs)
+
+
+def judge(turns: TurnBatch, knobs: Knobs) -> Tensor:
+    """The reward split as a judge weighs the turns."""
+    return torch.where(turns.happened_BK, turns.reward_B[:, None] * judged_shares(turns), 0)
+
+
+def score_plus_outcome(turns: TurnBatch, knobs: Knobs) -> Tensor:
+    """The sparse outcome with the weighted implicit turn reward beside it."""
+    weight = SIGNAL_WEIGHT if knobs.signal_weight is None else knobs.signal_weight
+    return outcome_at_end(turns, knobs) + weight * itpo(turns, knobs)
+
+
+def prime_token(turns: TurnBatch, knobs: Knobs) -> Tensor:
+    """The implicit reward of single tokens, summed over each turn. Source: PRIME (arXiv:2502.01456)."""
+    token_scores_BT = needed(turns.token_scores_BT, "token_scores_BT")
+    turn_index_BT = needed(turns.turn_index_BT, "turn_index_BT")
+    sums_BK = turn_sums(token_scores_BT, turn_index_BT, turns=turns.tokens_BK.shape[1])
+    return finite_turns(sums_BK.to(turns.scores_BK.dtype), turns.happened_BK, name="the sum of token scores")
+
+
+def prefix_value(turns: TurnBatch, knobs: Knobs) -> Tensor:
+    """What the turn added to the value of the conversation; the last one is measured against the reward."""
+    values_BK = needed(turns.values_BK, "values_BK").to(turns.scores_BK.dtype)
+    kept_BK = finite_turns(values_BK, turns.happened_BK, name="the critic's value")
+    sparse_BK = outcome_at_end(turns, knobs)
+    return gae_turns(sparse_BK, kept_BK, happened_BK=turns.happened_BK, gamma=1.0, lam=0.0).advantages
+
+
+def dueling_advantage(turns: TurnBatch, knobs: Knobs) -> Tensor:
+    """The log-ratio term of a dueling Q: its estimate of the advantage under the collecting policy."""
+    log_ratios_BK = needed(turns.log_ratios_BK, "log_ratios_BK").to(turns.scores_BK.dtype)
+    return finite_turns(log_ratios_BK, turns.happened_BK, name="the log-ratio of the dueling Q")
+
+
 def oracle_pi(turns: TurnBatch, knobs: Knobs) -> Tensor:
     """What the environment knows: the turn's advantage under the policy that spoke."""
     return torch.where(turns.happened_BK, turns.oracle_BK, 0)
+
+
+def oracle_star(turns: TurnBatch, knobs: Knobs) -> Tensor:
+    """What the environment knows: the turn's advantage under the best policy there is."""
+    star_BK = needed(turns.oracle_star_BK, "oracle_star_BK").to(turns.scores_BK.dtype)
+    return finite_turns(star_BK, turns.happened_BK, name="Q* - V*")
 
 
 TurnReward = Callable[[TurnBatch, Knobs], Tensor]
@@ -222,11 +210,20 @@ TURN_REWARDS: Mapping[str, TurnReward] = MappingProxyType(
         "outcome": outcome_at_end,
         "uniform": uniform,
         "dirichlet": dirichlet,
+        "dirichlet_matched": dirichlet_matched,
+        "judge": judge,
         "itpo": itpo,
         "norm_itpo": norm_itpo,
         "norm_itpo_plain": norm_itpo_plain,
+        "norm_itpo_signed": norm_itpo_signed,
         "norm_itpo_share": norm_itpo_share,
+        "itpo_plus_outcome": score_plus_outcome,
+        "immediate_plus_outcome": score_plus_outcome,
+        "prime_token": prime_token,
+        "prefix_value": prefix_value,
+        "dueling_advantage": dueling_advantage,
         "oracle_pi": oracle_pi,
+        "oracle_star": oracle_star,
     }
 )
 
@@ -237,21 +234,3 @@ def _outcome_split(turns: TurnBatch, logits_BK: Tensor) -> Tensor:
         turns.outcome_B, turns.reward_B, tokens_BK=turns.tokens_BK, happened_BK=turns.happened_BK
     )
     return torch.where(turns.happened_BK, gain_BK - cost_BK, 0)
-
-
-def _signed_logits(scores_BK: Tensor, sign_B: Tensor, *, temperature: float) -> Tensor:
-    return torch.where(sign_B[:, None] >= -SIGN_TOLERANCE, scores_BK, -scores_BK) / temperature
-
-
-def _exponentials(logits_BK: Tensor, happened_BK: Tensor) -> Tensor:
-    # The largest logit is taken out first, so that a sharp temperature cannot overflow.
-    peak_B1 = torch.where(happened_BK, logits_BK, -torch.inf).amax(dim=1, keepdim=True)
-    shifted_BK = torch.where(
-        happened_BK, logits_BK - peak_B1.clamp(min=torch.finfo(logits_BK.dtype).min), -torch.inf
-    )
-    return shifted_BK.exp()
-
-
-def _totals(values_BK: Tensor) -> Tensor:
-    totals_B1 = values_BK.sum(dim=1, keepdim=True)
-    return torch.where(totals_B1 > 0, totals_B1, 1)

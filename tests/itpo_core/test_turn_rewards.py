@@ -9,11 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from itpo_core import turn_rewards
-from itpo_core.turn_rewards import BatchScalars, Knobs, TurnBatch
+from itpo_core import turn_rewards, turn_shares
+from itpo_core.turn_batch import BatchScalars, Knobs, TurnBatch
 
 KNOBS = Knobs(temperature=0.4, share=0.5, std_floor=1e-4, scalars=BatchScalars(3.0, 1.0))
-SPLITS = ("outcome", "uniform", "dirichlet", "norm_itpo", "norm_itpo_plain", "norm_itpo_share")
+SPLITS = (
+    "outcome",
+    "uniform",
+    "dirichlet",
+    "dirichlet_matched",
+    "judge",
+    "norm_itpo",
+    "norm_itpo_plain",
+    "norm_itpo_share",
+)
 
 
 def make_turns(scores: list[list[float]], *, tokens: list[list[int]], **given: Tensor) -> TurnBatch:
@@ -33,6 +42,12 @@ def make_turns(scores: list[list[float]], *, tokens: list[list[int]], **given: T
         scores_BK=torch.tensor(scores, dtype=torch.float64),
         draws_BK=given.get("draws_BK", torch.ones(tokens_BK.shape, dtype=torch.float64)),
         oracle_BK=torch.zeros(tokens_BK.shape, dtype=torch.float64),
+        values_BK=given.get("values_BK", torch.full(tokens_BK.shape, 0.5, dtype=torch.float64)),
+        log_ratios_BK=torch.zeros(tokens_BK.shape, dtype=torch.float64),
+        judge_BK=given.get("judge_BK", torch.ones(tokens_BK.shape, dtype=torch.float64)),
+        oracle_star_BK=torch.zeros(tokens_BK.shape, dtype=torch.float64),
+        token_scores_BT=torch.ones(rows, 4, dtype=torch.float64),
+        turn_index_BT=given.get("turn_index_BT", torch.tensor([[-1, 0, 0, 1]] * rows)),
     )
 
 
@@ -183,7 +198,7 @@ def test_every_split_sums_to_the_reward(name: str, seed: int) -> None:
 @given(seed=st.integers(0, 10_000), shift=st.floats(-5, 5))
 def test_shares_sum_to_one_and_ignore_a_constant(seed: int, shift: float) -> None:
     turns = random_turns(seed)
-    shares = partial(turn_rewards.signed_shares, sign_B=turns.advantage_B, temperature=0.4)
+    shares = partial(turn_shares.signed_shares, sign_B=turns.advantage_B, temperature=0.4)
 
     shares_BK = shares(turns.scores_BK, turns.happened_BK)
     shifted_BK = shares(turns.scores_BK + shift, turns.happened_BK)
@@ -196,18 +211,18 @@ def test_shares_sum_to_one_and_ignore_a_constant(seed: int, shift: float) -> Non
 def test_weights_have_mean_one_and_are_never_negative(seed: int, share: float) -> None:
     turns = random_turns(seed)
 
-    weights_BK = turn_rewards.share_weights(
+    weights_BK = turn_shares.share_weights(
         turns.scores_BK, turns.happened_BK, sign_B=turns.advantage_B, temperature=0.4, share=share
     )
 
     assert (weights_BK >= 0).all()
-    torch.testing.assert_close(weights_BK.sum(dim=1), turn_rewards.turn_counts(turns.happened_BK).double())
+    torch.testing.assert_close(weights_BK.sum(dim=1), turn_shares.turn_counts(turns.happened_BK).double())
 
 
 def test_a_failure_is_charged_to_the_turn_that_scored_lowest() -> None:
     scores_BK, happened_BK = torch.tensor([[0.4, 0.0]] * 2), torch.ones(2, 2, dtype=torch.bool)
 
-    weights_BK = turn_rewards.share_weights(
+    weights_BK = turn_shares.share_weights(
         scores_BK, happened_BK, sign_B=torch.tensor([1.0, -1.0]), temperature=0.4, share=1.0
     )
 
@@ -220,7 +235,7 @@ def test_a_failure_is_charged_to_the_turn_that_scored_lowest() -> None:
 def test_weights_are_exactly_one_for_equal_scores(turns: int, share: float) -> None:
     happened_BK = torch.ones(1, turns, dtype=torch.bool)
 
-    weights_BK = turn_rewards.share_weights(
+    weights_BK = turn_shares.share_weights(
         torch.full((1, turns), 0.37), happened_BK, sign_B=torch.ones(1), temperature=0.4, share=share
     )
 
@@ -231,10 +246,10 @@ def test_weights_are_exactly_one_without_share_and_for_a_single_turn() -> None:
     scores_BK = torch.tensor([[3.0, -1.0], [2.0, 0.0]])
     happened_BK = torch.tensor([[True, True], [True, False]])
 
-    none_BK = turn_rewards.share_weights(
+    none_BK = turn_shares.share_weights(
         scores_BK, happened_BK, sign_B=torch.ones(2), temperature=0.1, share=0.0
     )
-    full_BK = turn_rewards.share_weights(
+    full_BK = turn_shares.share_weights(
         scores_BK, happened_BK, sign_B=torch.ones(2), temperature=0.1, share=1.0
     )
 
@@ -245,7 +260,7 @@ def test_weights_are_exactly_one_without_share_and_for_a_single_turn() -> None:
 def test_an_advantage_of_rounding_noise_has_the_sign_of_zero() -> None:
     sign_B = torch.tensor([0.0, -1e-17], dtype=torch.float64)
 
-    shares_BK = turn_rewards.signed_shares(
+    shares_BK = turn_shares.signed_shares(
         torch.tensor([[1.0, 0.0]] * 2), torch.ones(2, 2, dtype=torch.bool), sign_B=sign_B, temperature=0.4
     )
 
@@ -255,7 +270,7 @@ def test_an_advantage_of_rounding_noise_has_the_sign_of_zero() -> None:
 def test_an_empty_turn_is_counted_nowhere() -> None:
     turns = make_turns([[0.1, 50.0, 0.3]], tokens=[[2, 0, 2]])
 
-    weights_BK = turn_rewards.weights_of(turns, KNOBS)
+    weights_BK = turn_shares.weights_of(turns, KNOBS)
     uniform_BK = turn_rewards.uniform(turns, KNOBS)
 
     assert weights_BK[0, 1] == 0
@@ -280,7 +295,7 @@ def test_an_invalid_conversation_has_no_turns() -> None:
 
 
 def test_a_sharp_temperature_gives_all_to_the_best_turn_without_overflow() -> None:
-    shares_BK = turn_rewards.signed_shares(
+    shares_BK = turn_shares.signed_shares(
         torch.tensor([[90.0, 89.0]]),
         torch.ones(1, 2, dtype=torch.bool),
         sign_B=torch.ones(1),
