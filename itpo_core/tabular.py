@@ -99,6 +99,12 @@ def dialogue_mdp(turns: int) -> TabularMdp:
     )
 
 
+def collecting_policy(turns: int) -> Tensor:
+    """A policy in quarters that asks and guesses in all states, not always where it should, [K, S, A]."""
+    quarters_SA = torch.tensor([[1, 2, 1], [2, 1, 1], [1, 1, 2]], dtype=torch.float64)
+    return (quarters_SA / 4).repeat(turns, 1, 1)
+
+
 def evaluate(mdp: TabularMdp, policy_KSA: Tensor) -> Values:
     """Q and V of a policy, exactly, from the last turn backwards."""
     return _backwards(mdp, lambda k, q_SA: (policy_KSA[k] * q_SA).sum(1))
