@@ -106,12 +106,12 @@ KL_ESTIMATORS: Mapping[str, KlEstimator] = MappingProxyType(
 )
 
 
-def kl_rewards_to_go(log_ratios_BT: Tensor, is_policy_BT: Tensor) -> Tensor:
-    """Minus the sum of k1 over a token and all later policy tokens of its row, 0 off the policy, [B, T].
+def kl_rewards_to_go(divergences_BT: Tensor, is_policy_BT: Tensor) -> Tensor:
+    """Minus the divergences of a token and all later policy tokens of its row, 0 off the policy, [B, T].
 
     The divergence as a reward instead of a loss: what it adds to the advantages per unit of its weight.
     """
-    kept_BT = torch.where(is_policy_BT, log_ratios_BT, 0)
+    kept_BT = torch.where(is_policy_BT, divergences_BT, 0)
     return torch.where(is_policy_BT, -kept_BT.flip(1).cumsum(1).flip(1), 0)
 
 

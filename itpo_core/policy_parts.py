@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from itpo_core.logprobs import TokenLogprobs, token_logprobs
+from itpo_core.logprobs import token_logprobs
 from itpo_core.loss_aggregation import Whole
 from itpo_core.policy_choices import Choices, choices
 from itpo_core.policy_losses import PolicyTokens, ratio_facts, token_objectives
@@ -37,7 +37,7 @@ class StepInputs:
 
 @dataclass(frozen=True, slots=True)
 class TokenTerms:
-    """What the loss of N policy tokens is made of; no gradient is left in it."""
+    """What the loss of N policy tokens is made of."""
 
     losses_N: Tensor
     divergences_N: Tensor
@@ -81,7 +81,7 @@ def whole_of(inputs: StepInputs, rows: Tensor) -> Whole:
 def part_loss(
     model: PreTrainedModel, inputs: StepInputs, *, rows: Tensor, whole: Whole, kl_weight: float
 ) -> tuple[Tensor, TokenTerms]:
-    """What these rows add to the loss of their minibatch, with gradient, and the tokens' terms."""
+    """What these rows add to the loss of their minibatch, with gradient, and the tokens' terms without."""
     width = int(inputs.batch.lengths_B[rows].max())
     wanted_BT = inputs.batch.is_policy_BT[rows, :width]
     found = token_logprobs(
@@ -97,11 +97,69 @@ def part_loss(
         advantages_N=inputs.batch.advantages_BT[rows, :width][wanted_BT],
         sequences=_sequences(inputs, rows, width=width),
     )
-    behaviour_N = inputs.batch.behaviour_logprobs_BT[rows, :width][wanted_BT]
-    reference_N = inputs.reference_BT[rows, :width][wanted_BT]
-    with_gradient = _terms(tokens, found, inputs=inputs, behaviour_N=behaviour_N, reference_N=reference_N)
-    loss = _aggregated(with_gradient, tokens.sequences, inputs=inputs, whole=whole, kl_weight=kl_weight)
+    with_gradient = token_terms(
+        tokens,
+        settings=inputs.settings,
+        chosen=inputs.chosen,
+        behaviour_N=inputs.batch.behaviour_logprobs_BT[rows, :width][wanted_BT],
+        reference_N=inputs.reference_BT[rows, :width][wanted_BT],
+        entropies_N=found.entropies(with_gradient=inputs.settings.entropy_weight > 0),
+    )
+    loss = objective(
+        with_gradient,
+        tokens.sequences,
+        settings=inputs.settings,
+        chosen=inputs.chosen,
+        whole=whole,
+        kl_weight=kl_weight,
+    )
     return loss, _detached(with_gradient)
+
+
+def token_terms(
+    tokens: PolicyTokens,
+    *,
+    settings: PolicySettings,
+    chosen: Choices,
+    behaviour_N: Tensor,
+    reference_N: Tensor,
+    entropies_N: Tensor,
+) -> TokenTerms:
+    """Loss and divergence of every token, with gradient; `behaviour_N` is what the sampler recorded."""
+    losses_N = chosen.loss.losses(tokens, chosen.clip)
+    if not settings.gap.is_off:
+        gaps_N = tokens.start_N - behaviour_N
+        losses_N = losses_N * gap_weights(gaps_N, tokens.sequences, correction=settings.gap)
+    return TokenTerms(
+        losses_N=losses_N,
+        divergences_N=chosen.divergences(tokens.logprobs_N - reference_N, chosen.limits),
+        entropies_N=entropies_N,
+        log_ratios_N=tokens.log_ratios_N,
+        clipped_N=chosen.loss.clipped_tokens(tokens, chosen.clip),
+    )
+
+
+def objective(
+    terms: TokenTerms,
+    of: Sequences,
+    *,
+    settings: PolicySettings,
+    chosen: Choices,
+    whole: Whole,
+    kl_weight: float,
+) -> Tensor:
+    """What these tokens add to the loss of their minibatch: policy loss, divergence and entropy."""
+    apart = chosen.aggregate_penalties
+    objectives_N = token_objectives(
+        terms.losses_N if apart is None else torch.zeros_like(terms.losses_N),
+        terms.divergences_N,
+        entropies_N=terms.entropies_N,
+        kl_weight=kl_weight if settings.kl_place == "loss" else 0.0,
+        entropy_weight=settings.entropy_weight,
+    )
+    if apart is None:
+        return chosen.aggregate(objectives_N, of, whole)
+    return chosen.aggregate(terms.losses_N, of, whole) + apart(objectives_N, of, whole)
 
 
 def facts_of(parts: Sequence[TokenTerms], loss: float) -> Step:
@@ -124,45 +182,6 @@ def _sequences(inputs: StepInputs, rows: Tensor, *, width: int) -> Sequences:
     return inputs.chosen.sequences(
         inputs.batch.is_policy_BT[rows, :width], None if turn_BT is None else turn_BT[rows, :width]
     )
-
-
-def _terms(
-    tokens: PolicyTokens,
-    found: TokenLogprobs,
-    *,
-    inputs: StepInputs,
-    behaviour_N: Tensor,
-    reference_N: Tensor,
-) -> TokenTerms:
-    settings, chosen = inputs.settings, inputs.chosen
-    losses_N = chosen.loss.losses(tokens, chosen.clip)
-    if not settings.gap.is_off:
-        gaps_N = tokens.start_N - behaviour_N
-        losses_N = losses_N * gap_weights(gaps_N, tokens.sequences, correction=settings.gap)
-    return TokenTerms(
-        losses_N=losses_N,
-        divergences_N=chosen.divergences(tokens.logprobs_N - reference_N, chosen.limits),
-        entropies_N=found.entropies(with_gradient=settings.entropy_weight > 0),
-        log_ratios_N=tokens.log_ratios_N,
-        clipped_N=chosen.loss.clipped_tokens(tokens, chosen.clip),
-    )
-
-
-def _aggregated(
-    terms: TokenTerms, of: Sequences, *, inputs: StepInputs, whole: Whole, kl_weight: float
-) -> Tensor:
-    settings, chosen = inputs.settings, inputs.chosen
-    apart = chosen.aggregate_penalties
-    objectives_N = token_objectives(
-        terms.losses_N if apart is None else torch.zeros_like(terms.losses_N),
-        terms.divergences_N,
-        entropies_N=terms.entropies_N,
-        kl_weight=kl_weight if settings.kl_place == "loss" else 0.0,
-        entropy_weight=settings.entropy_weight,
-    )
-    if apart is None:
-        return chosen.aggregate(objectives_N, of, whole)
-    return chosen.aggregate(terms.losses_N, of, whole) + apart(objectives_N, of, whole)
 
 
 def _detached(terms: TokenTerms) -> TokenTerms:

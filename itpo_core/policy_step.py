@@ -101,8 +101,10 @@ def with_kl_rewards(batch: TrainingBatch, start_BT: Tensor, *, settings: PolicyS
             "kl_place 'reward' with kl_reference 'start' penalises nothing: the rollouts were spoken by the"
             " start policy; choose kl_reference 'reference', or kl_place 'loss'"
         )
+    chosen = choices(settings)
     log_ratios_BT = start_BT - reference_of(batch, start_BT, settings=settings)
-    rewards_BT = settings.kl_weight * kl_rewards_to_go(log_ratios_BT, batch.is_policy_BT)
+    divergences_BT = chosen.divergences(log_ratios_BT, chosen.limits)
+    rewards_BT = settings.kl_weight * kl_rewards_to_go(divergences_BT, batch.is_policy_BT)
     return replace(batch, advantages_BT=batch.advantages_BT + rewards_BT)
 
 
