@@ -107,19 +107,21 @@ def cross_fitted(
     *,
     fold_B: Tensor,
     settings: QFitSettings,
+    held_out_B: Tensor | None = None,
     retarget: Retarget | None = None,
     on_step: Progress = lambda done, total: None,
 ) -> tuple[QScores, tuple[QFit, QFit]]:
     """Every conversation scored by the one of two models that never saw its fold.
 
     Fits both in place: the first on fold 0, the second on fold 1. No row has told its own outcome to its
-    score, which a critic's advantages and credit need.
+    score, which a critic's advantages and credit need. Held-out rows teach neither and pick each epoch.
     """
     first, second = (
         fit_q(
             model,
             data,
             settings=replace(settings, seed=derive_seed(settings.seed, "fold", fold)),
+            held_out_B=held_out_B,
             rows_N=(fold_B == fold).nonzero()[:, 0],
             retarget=retarget,
             on_step=_within(on_step, place=fold, members=2),

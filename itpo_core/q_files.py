@@ -1,6 +1,7 @@
 """A Q-function as a folder: the trunk as any causal language model, the head and the kind beside it."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -19,6 +20,20 @@ def save_q(q: QModel, tokenizer: PreTrainedTokenizerBase, *, folder: Path) -> No
     save_file({"weight": q.head.weight.detach(), "bias": q.head.bias.detach()}, folder / HEAD_FILE)
     named = {"beta": q.beta, "kind": q.kind, "suppressed_ids": list(q.suppressed_ids)}
     (folder / KIND_FILE).write_text(json.dumps(named, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def save_members(members: Sequence[QModel], tokenizer: PreTrainedTokenizerBase, *, folder: Path) -> None:
+    """One folder per member, `member-0` first."""
+    for place, member in enumerate(members):
+        save_q(member, tokenizer, folder=folder / f"member-{place}")
+
+
+def load_members(folder: Path) -> tuple[QModel, ...]:
+    """What `save_members` wrote. Raises ValueError when there is no member."""
+    count = len(list(folder.glob("member-*")))
+    if count == 0:
+        raise ValueError(f"{folder}: no member-0; give the folder that a fit of Q committed")
+    return tuple(load_q(folder / f"member-{place}") for place in range(count))
 
 
 def load_q(folder: Path) -> QModel:

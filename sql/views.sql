@@ -1,5 +1,6 @@
 -- Views for a person, on top of the base views of a lake (`itpo sql` and `duckdb -init` create those first):
--- conversations, turns, quarantine, curated, turn_scores, credits, evaluations, evaluation_turns, metrics, policies.
+-- conversations, turns, quarantine, curated, turn_scores, turn_values, credits, evaluations, evaluation_turns,
+-- metrics, policies.
 -- Unlike the other files here, this is a script.
 
 -- One row per assistant turn, with what became of its conversation.

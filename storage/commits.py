@@ -43,6 +43,7 @@ _STAGE_OF_KIND = MappingProxyType(
         "rollouts": "collect",
         "curated": "curate",
         "reward": "fit-reward",
+        "q": "fit-q",
         "credit": "credit",
         "policy": "train-policy",
         "evaluation": "evaluate",

@@ -35,11 +35,13 @@ VIEWS = (
     _View("quarantine", ("rollouts",), "quarantine"),
     _View("curated", ("curated",), "curated"),
     _View("turn_scores", ("reward",), "turn_scores"),
+    _View("turn_values", ("q",), "turn_values"),
     _View("credits", ("credit",), "credits"),
+    _View("lab", ("lab",), "lab"),
     _View("evaluations", ("evaluation",), "conversations"),
     _View("evaluation_conversations", ("evaluation",), "conversations"),
     _View("evaluation_turns", ("evaluation",), "turns"),
-    _View("metrics", ("reward", "policy", "evaluation"), "metrics"),
+    _View("metrics", ("reward", "q", "policy", "evaluation"), "metrics"),
 )
 _POLICIES = (
     ("experiment", "varchar"),
@@ -91,7 +93,12 @@ def empty_select(schema: pa.Schema) -> str:
 
 def _commits(store: ObjectStore, experiment: str | None) -> Iterator[Commit]:
     kinds = {kind for view in VIEWS for kind in view.kinds}
-    return (commit for commit in list_commits(store, experiment) if commit.key.kind in kinds)
+    return (commit for commit in list_commits(store, experiment) if _family(commit) in kinds)
+
+
+def _family(commit: Commit) -> str:
+    """The kind without what follows a dash: `lab-1f0c…` has one commit per choice of settings."""
+    return commit.key.kind.partition("-")[0]
 
 
 def _select(store: ObjectStore, view: _View, commits: Sequence[Commit]) -> str:
@@ -100,7 +107,7 @@ def _select(store: ObjectStore, view: _View, commits: Sequence[Commit]) -> str:
     whole = pa.schema([*missing, *schema, pa.field("commit_iteration", pa.int32())])
     parts = [empty_select(whole)]
     for commit in commits:
-        paths = unchecked_paths(store, commit, table=view.table) if commit.key.kind in view.kinds else []
+        paths = unchecked_paths(store, commit, table=view.table) if _family(commit) in view.kinds else []
         if paths:
             added = _lineage_of(commit, [field.name for field in missing])
             parts.append(f"select {added} from ({read_files(paths)})")

@@ -23,7 +23,9 @@ ROW_ORDER = MappingProxyType(
         "quarantine": ("source_file", "source_row"),
         "curated": ("conversation_id",),
         "turn_scores": ("conversation_id", "turn_index"),
+        "turn_values": ("conversation_id", "turn_index"),
         "credits": ("conversation_id", "turn_index"),
+        "lab": ("figure", "method", "against", "turn_index"),
         "metrics": ("stage", "step", "name"),
     }
 )
@@ -53,6 +55,16 @@ def _is_null(table: pa.Table, column: str) -> np.ndarray:
 def _not_finite(column: str) -> Callable[[pa.Table], np.ndarray]:
     """Rows whose value is present and NaN or infinite."""
     return lambda table: ~(np.isfinite(_numpy(table, column).astype(np.float64)) | _is_null(table, column))
+
+
+def _no_chance(column: str) -> Callable[[pa.Table], np.ndarray]:
+    """Rows whose value is present and no chance; comparing this way round refuses NaN."""
+
+    def breaks(table: pa.Table) -> np.ndarray:
+        values = _numpy(table, column).astype(np.float64)
+        return ~((values >= 0) & (values <= 1)) & ~_is_null(table, column)
+
+    return breaks
 
 
 def _not_among(column: str, allowed: tuple[str, ...]) -> Callable[[pa.Table], np.ndarray]:
@@ -147,6 +159,10 @@ def _unexplained_drop(table: pa.Table) -> np.ndarray:
     return _both_or_neither(table, "drop_reason", ~_numpy(table, "kept").astype(bool))
 
 
+def _unexplained_gap(table: pa.Table) -> np.ndarray:
+    return _both_or_neither(table, "reason", _is_null(table, "value"))
+
+
 def _finite(column: str) -> Rule:
     return Rule(
         f"{column} must be finite",
@@ -227,11 +243,32 @@ RULES = MappingProxyType(
                 _wrong_token_scores,
             ),
         ),
+        "turn_values": (
+            _unique("conversation_id", "turn_index"),
+            _finite("log_ratio"),
+            *(
+                Rule(
+                    f"{column} must be a chance in [0, 1]",
+                    "write the sigmoid of a logit; null where the kind has no such figure",
+                    _no_chance(column),
+                )
+                for column in ("value", "q", "q_std")
+            ),
+        ),
         "credits": (
             _unique("conversation_id", "turn_index"),
             _finite("advantage"),
             _finite("score"),
             *(_finite(f"{kind}_{method}") for kind in ("credit", "advantage") for method in CREDIT_METHODS),
+        ),
+        "lab": (
+            _unique("figure", "method", "against", "turn_index"),
+            _finite("value"),
+            Rule(
+                "reason must be set exactly when value is null",
+                "say why there is no value",
+                _unexplained_gap,
+            ),
         ),
         "metrics": (),
     }

@@ -123,6 +123,17 @@ TURN_SCORES = _schema(
     _optional("token_scores", pa.list_(pa.float32())),  # its terms, one per token that was scored
 )
 
+# One row per kept turn: what the Q-function or critic says; null where its kind has no such figure.
+TURN_VALUES = _schema(
+    _required("conversation_id", pa.string()),
+    _required("turn_index", pa.int16()),
+    _required("q_version", pa.string()),
+    _optional("value", pa.float64()),  # V before the turn, a chance
+    _optional("log_ratio", pa.float64()),  # beta times the turn's centred log-ratio, logits
+    _optional("q", pa.float64()),  # Q after the turn less pessimism, a chance
+    _optional("q_std", pa.float64()),  # spread of q over the members
+)
+
 # What SQL cannot compute about a turn; an input of the credit SQL, never committed.
 TURN_INPUTS = _schema(
     _required("conversation_id", pa.string()),
@@ -147,6 +158,16 @@ CREDITS = _schema(
     _required("algorithm", pa.string()),
 )
 
+# One row per figure of the credit lab: of one method, of one turn index of it, or of it against another.
+LAB = _schema(
+    _required("figure", pa.string()),
+    _required("method", pa.string()),
+    _required("against", pa.string()),  # the other method of a pair, else empty
+    _required("turn_index", pa.int16()),  # -1: of all turns
+    _optional("value", pa.float64()),
+    _optional("reason", pa.string()),  # why there is no value
+)
+
 # One row per optimiser step or per named figure of a stage.
 METRICS = _schema(
     _required("stage", pa.string()),
@@ -162,8 +183,10 @@ SCHEMAS = MappingProxyType(
         "quarantine": QUARANTINE,
         "curated": CURATED,
         "turn_scores": TURN_SCORES,
+        "turn_values": TURN_VALUES,
         "turn_inputs": TURN_INPUTS,
         "credits": CREDITS,
+        "lab": LAB,
         "metrics": METRICS,
     }
 )

@@ -116,7 +116,7 @@ def connect(*, threads: int | None = None, memory_limit: str | None = None) -> d
 def open_lake(store: ObjectStore, experiment: str | None) -> duckdb.DuckDBPyConnection:
     """For people: a database of views over exactly the committed rows of one experiment, or of all (None).
 
-    Base views: conversations, turns, quarantine, curated, turn_scores, credits, evaluations,
+    Base views: conversations, turns, quarantine, curated, turn_scores, turn_values, credits, evaluations,
     evaluation_conversations, evaluation_turns, metrics, policies; then those of sql/views.sql on top.
     """
     connection = connect()

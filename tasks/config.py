@@ -165,6 +165,42 @@ class Reward(_Section):
         return self
 
 
+class Q(_Section):
+    """The turn-level Q-function (or critic) that is fitted to raw outcomes.
+
+    `reference` is what its log-ratio compares with. A fit that starts fresh, from the collecting policy, runs
+    `first_epochs`; one that continues from the Q of the iteration before runs `epochs`.
+    """
+
+    kind: Literal["dueling_logratio", "scalar_head", "implicit_prm", "value"] = "dueling_logratio"
+    beta: PositiveFloat = 1.0
+    learning_rate: PositiveFloat = 3e-4
+    head_learning_rate: PositiveFloat = 2e-3
+    start: Literal["fresh", "continue"] = "fresh"
+    first_epochs: Positive = 3
+    epochs: Positive = 1
+    minibatch: Positive = 64
+    replay_iterations: Annotated[int, Field(ge=0)] = 0
+    reference: Literal["collector", "initial"] = "collector"
+    targets: Literal["monte_carlo", "td_lambda"] = "monte_carlo"
+    td_lambda: Fraction = 0.9  # used with targets = "td_lambda"
+    gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    members: Positive = 1
+    pessimism: NonNegative = 0.5  # Q is the members' mean less so many of their standard deviations
+    cross_fit: bool = False  # every turn is valued by a model that has not learnt its conversation
+    min_heldout_conversations: Annotated[int, Field(ge=2)] = 200
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Q":
+        if self.cross_fit and self.members > 1:
+            raise ValueError(f"q.cross_fit with q.members {self.members}: set one of the two back")
+        if self.kind == "scalar_head" and self.targets == "td_lambda":
+            raise ValueError(
+                'q.kind "scalar_head" has no value before a turn: use q.targets "monte_carlo" or another kind'
+            )
+        return self
+
+
 class Credit(_Section):
     """From scores to advantages."""
 
@@ -224,6 +260,7 @@ class Config(_Section):
     curate: Curate = Curate()
     warm_start: WarmStart = WarmStart()
     reward: Reward = Reward()
+    q: Q = Q()
     credit: Credit = Credit()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
