@@ -12,7 +12,8 @@ Over the n *voters* of a group in one column, m their mean, s their deviation wi
 Named rules, in this order:
 1. who does not take part gets 0, whatever its value holds (also NaN); by default nobody votes who does not
    take part;
-2. fewer than two voters: 0 (`lonely` "zero"), the value itself ("raw") or a ValueError ("refuse");
+2. fewer than two voters: 0 (`lonely` "zero"), the value itself, over 1 + floor where others are divided
+   ("raw"), or a ValueError ("refuse");
 3. zero variance, that is the largest value equals the smallest: exactly 0, no rounding noise over a tiny
    deviation ("zero"); or whatever the division gives ("divide"); with "undivided" nothing is divided by a
    deviation of 0, exactly measured among those whose deviation it is;
@@ -75,7 +76,9 @@ def against_group(
             f"row {row}, turn {column}: it has no sibling to be compared with and the profile refuses groups"
             " of one; collect at least two valid conversations a group, or choose the profile 'safe'"
         )
-    lonely_BK = kept_BK if rules.lonely == "raw" else torch.zeros_like(kept_BK)
+    # A framework that lets the raw score through takes its mean as 0 and its deviation as 1.
+    divisor = 1 if rules.deviation == "none" else 1 + rules.floor
+    lonely_BK = kept_BK / divisor if rules.lonely == "raw" else torch.zeros_like(kept_BK)
     return torch.where(takes_part_BK, torch.where(alone_BK, lonely_BK, compared_BK), 0)
 
 

@@ -39,6 +39,8 @@ ARITHMETIC = {
     for name in (
         "types", "turn_rewards", "advantages", "policy_losses", "reward_losses", "metrics", "statistics",
         "sequences", "loss_aggregation", "kl", "rollout_gap", "dapo",
+        "turn_batch", "turn_shares", "group_baselines", "gae", "normalisation", "profiles", "estimators",
+        "token_credit", "credit", "credit_inputs",
     )
 }  # fmt: skip
 
