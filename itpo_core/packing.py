@@ -29,13 +29,14 @@ from itpo_core.tokens import suppress
 class Packed:
     """Some branches and the rows that they share; all places are flat, row x T + column.
 
-    tokens_BT, positions_BT int64; sees_BTT bool, which tokens each one looks at. Distinct token m has id
-    ids_M[m] and is predicted at places_P[predictor_M[m]]; node_NL is which of them each branch token is, 0
-    on padding. ends_N is the place of each branch's last token; None where the rows leave last tokens out,
-    which predict nothing.
+    `index_N` is where each branch stood among those that were given. tokens_BT, positions_BT int64;
+    sees_BTT bool, which tokens each one looks at. Distinct token m has id ids_M[m] and is predicted at
+    places_P[predictor_M[m]]; node_NL is which of them each branch token is, 0 on padding. ends_N is the
+    place of each branch's last token; None where the rows leave last tokens out, which predict nothing.
     """
 
     branches: Branches
+    index_N: Tensor
     tokens_BT: Tensor
     positions_BT: Tensor
     sees_BTT: Tensor
@@ -76,16 +77,33 @@ def pack(
     With `with_ends` the rows hold the branches' last tokens too, for heads that read there. Raises ValueError
     when none of the conversations has a branch.
     """
-    kept = branches.of(torch.isin(branches.row_N, torch.tensor(rows)).nonzero()[:, 0])
-    if len(kept.row_N) == 0:
+    index_N = torch.isin(branches.row_N, torch.tensor(rows)).nonzero()[:, 0]
+    if len(index_N) == 0:
         raise ValueError(f"none of {len(rows)} conversations has a branch: there is nothing to pack")
+    kept = branches.of(index_N)
     place_of_row = {row: place for place, row in enumerate(rows)}
     local_N = np.array([place_of_row[row] for row in kept.row_N.tolist()], dtype=np.int64)
     tree = _tree(kept, local_N)
     trunk_B = _largest(kept.start_N.numpy(), local_N, count=len(rows))
     column_M = _columns(tree, trunk_B, is_fed_M=_is_fed(tree, kept.lengths_N.numpy(), with_ends=with_ends))
     tokens_BT = conversations.tokens_BT[torch.tensor(rows)].numpy()
-    return _packed(kept, tokens_BT, tree=tree, trunk_B=trunk_B, column_M=column_M, with_ends=with_ends)
+    rows_of_tokens = _rows(tokens_BT, tree=tree, trunk_B=trunk_B, column_M=column_M)
+    width = rows_of_tokens[0].shape[1]
+    places_P, predictor_M = np.unique(
+        tree.row_M * width + _parent_columns(tree, column_M), return_inverse=True
+    )
+    last_N = _last_nodes(tree, kept.lengths_N.numpy())
+    ends_N = tree.row_M[last_N] * width + column_M[last_N]
+    return Packed(
+        kept,
+        index_N,
+        *(torch.from_numpy(each) for each in rows_of_tokens),
+        torch.from_numpy(places_P),
+        torch.from_numpy(predictor_M),
+        torch.from_numpy(tree.ids_M),
+        torch.from_numpy(tree.node_NL),
+        torch.from_numpy(ends_N) if with_ends else None,
+    )
 
 
 def run_packed(
@@ -99,6 +117,21 @@ def run_packed(
     logprobs_M = logits_PV.log_softmax(dim=-1)[packed.predictor_M, packed.ids_M]
     ends_NH = None if packed.ends_N is None else hidden_FH[packed.ends_N]
     return PackedPass(packed, logits_PV, packed.spread(logprobs_M), ends_NH)
+
+
+@torch.no_grad()
+def token_divergences(policy: PackedPass, reference: PackedPass) -> Tensor:
+    """KL(policy || reference) of the next token at every branch token's place, exactly, [N, L].
+
+    Summed over a branch that the policy spoke it has the mean of the sampled log-ratio, with less noise, and
+    is never below 0. Raises ValueError for passes over different rows.
+    """
+    if policy.packed is not reference.packed:
+        raise ValueError("two passes over different rows: pack once and run both models on it")
+    logprobs_PV = policy.logits_PV.log_softmax(dim=-1)
+    ratios_PV = logprobs_PV - reference.logits_PV.log_softmax(dim=-1)
+    divergences_P = (logprobs_PV.exp() * ratios_PV).sum(dim=-1).clamp(min=0)
+    return policy.packed.spread(divergences_P[policy.packed.predictor_M])
 
 
 def _forward(model: PreTrainedModel, packed: Packed) -> tuple[Tensor, Tensor]:
@@ -188,39 +221,26 @@ def _columns(tree: _Tree, trunk_B: Indices, *, is_fed_M: NDArray[np.bool_]) -> I
     return column_M
 
 
-def _packed(
-    branches: Branches,
-    logged_BT: Indices,
-    *,
-    tree: _Tree,
-    trunk_B: Indices,
-    column_M: Indices,
-    with_ends: bool,
-) -> Packed:
+def _parent_columns(tree: _Tree, column_M: Indices) -> Indices:
+    """Where each distinct token's predictor stands: its parent, or the trunk's token before the branches."""
+    return np.where(tree.parent_M >= 0, column_M[tree.parent_M], tree.start_M - 1)
+
+
+def _rows(
+    logged_BT: Indices, *, tree: _Tree, trunk_B: Indices, column_M: Indices
+) -> tuple[Indices, Indices, NDArray[np.bool_]]:
+    """Tokens, positions and sight of the rows; a token sees what its parent sees, and itself."""
     width = max(int(trunk_B.max()), int(column_M.max(initial=-1)) + 1)
     tokens_BT, positions_BT, sees_BTT = _trunks(logged_BT, trunk_B, width=width)
-    parent_column_M = np.where(tree.parent_M >= 0, column_M[tree.parent_M], tree.start_M - 1)
-    is_fed_M = column_M >= 0
-    tokens_BT[tree.row_M[is_fed_M], column_M[is_fed_M]] = tree.ids_M[is_fed_M]
-    positions_BT[tree.row_M[is_fed_M], column_M[is_fed_M]] = (tree.start_M + tree.depth_M)[is_fed_M]
+    parent_column_M = _parent_columns(tree, column_M)
     for depth in range(int(tree.depth_M.max()) + 1):
-        (level,) = np.nonzero(is_fed_M & (tree.depth_M == depth))
+        (level,) = np.nonzero((column_M >= 0) & (tree.depth_M == depth))
         rows, columns = tree.row_M[level], column_M[level]
+        tokens_BT[rows, columns] = tree.ids_M[level]
+        positions_BT[rows, columns] = tree.start_M[level] + depth
         sees_BTT[rows, columns] = sees_BTT[rows, parent_column_M[level]]
         sees_BTT[rows, columns, columns] = True
-    places_P, predictor_M = np.unique(tree.row_M * width + parent_column_M, return_inverse=True)
-    last_N = _last_nodes(tree, branches.lengths_N.numpy())
-    return Packed(
-        branches,
-        torch.from_numpy(tokens_BT),
-        torch.from_numpy(positions_BT),
-        torch.from_numpy(sees_BTT),
-        torch.from_numpy(places_P),
-        torch.from_numpy(predictor_M),
-        torch.from_numpy(tree.ids_M),
-        torch.from_numpy(tree.node_NL),
-        torch.from_numpy(tree.row_M[last_N] * width + column_M[last_N]) if with_ends else None,
-    )
+    return tokens_BT, positions_BT, sees_BTT
 
 
 def _trunks(
