@@ -5,9 +5,10 @@ minibatch may pass the model one by one, and their losses (and gradients) add up
 Axes: N policy tokens of a part, S its sequences; a sequence never lies in two parts.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Protocol
 
 from torch import Tensor
 
@@ -23,30 +24,35 @@ class Whole:
     norm_tokens: int | None = None
 
 
-Aggregation = Callable[[Tensor, Sequences, Whole], Tensor]
+class Aggregation(Protocol):
+    """One number from the values of a part's tokens."""
+
+    def __call__(self, values_N: Tensor, of: Sequences, *, whole: Whole) -> Tensor:
+        """What the part adds to the loss of the minibatch."""
+        ...
 
 
-def token_mean(values_N: Tensor, of: Sequences, whole: Whole) -> Tensor:
+def token_mean(values_N: Tensor, of: Sequences, *, whole: Whole) -> Tensor:
     """Every token weighs the same, so long sequences weigh more. Source: DAPO (arXiv:2503.14476), eq. 12."""
     return values_N.sum() / whole.tokens
 
 
-def sequence_mean_token_mean(values_N: Tensor, of: Sequences, whole: Whole) -> Tensor:
+def sequence_mean_token_mean(values_N: Tensor, of: Sequences, *, whole: Whole) -> Tensor:
     """Mean over sequences of their mean over tokens. Source: GRPO (arXiv:2402.03300), eq. 3."""
     return (values_N / of.tokens_S[of.index_N]).sum() / whole.sequences
 
 
-def sequence_mean_token_sum(values_N: Tensor, of: Sequences, whole: Whole) -> Tensor:
+def sequence_mean_token_sum(values_N: Tensor, of: Sequences, *, whole: Whole) -> Tensor:
     """Mean over sequences of their sum over tokens: the plain policy gradient of whole sequences."""
     return values_N.sum() / whole.sequences
 
 
-def sequence_mean_token_sum_norm(values_N: Tensor, of: Sequences, whole: Whole) -> Tensor:
+def sequence_mean_token_sum_norm(values_N: Tensor, of: Sequences, *, whole: Whole) -> Tensor:
     """The same, over a constant length: no length is favoured. Source: Dr. GRPO (arXiv:2503.20783)."""
     return values_N.sum() / (whole.sequences * checked_norm(whole.norm_tokens))
 
 
-def token_sum_norm(values_N: Tensor, of: Sequences, whole: Whole) -> Tensor:
+def token_sum_norm(values_N: Tensor, of: Sequences, *, whole: Whole) -> Tensor:
     """Sum over all tokens over a constant, the count of sequences left out: verl's reading of Dr. GRPO."""
     return values_N.sum() / checked_norm(whole.norm_tokens)
 

@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -104,7 +105,7 @@ def cispo_losses(tokens: PolicyTokens, clip: Clip) -> Tensor:
     return -weights_N * tokens.advantages_N * tokens.logprobs_N
 
 
-def stopped_tokens(log_ratios_N: Tensor, advantages_N: Tensor, clip: Clip) -> Tensor:
+def stopped_tokens(log_ratios_N: Tensor, advantages_N: Tensor, *, clip: Clip) -> Tensor:
     """Where a clipped loss has no gradient: risen on a gain, fallen on a loss; bool [N]."""
     ratios_N = _ratios(log_ratios_N)
     return ((ratios_N > 1 + clip.high) & (advantages_N > 0)) | (
@@ -112,10 +113,18 @@ def stopped_tokens(log_ratios_N: Tensor, advantages_N: Tensor, clip: Clip) -> Te
     )
 
 
-def capped_tokens(log_ratios_N: Tensor, advantages_N: Tensor, clip: Clip) -> Tensor:
+def capped_tokens(log_ratios_N: Tensor, advantages_N: Tensor, *, clip: Clip) -> Tensor:
     """Where CISPO caps the weight, whatever the advantage; bool [N]."""
     ratios_N = _ratios(log_ratios_N)
     return (ratios_N > 1 + clip.high) | (ratios_N < 1 - clip.low)
+
+
+class ClipTest(Protocol):
+    """Which tokens a clip concerned."""
+
+    def __call__(self, log_ratios_N: Tensor, advantages_N: Tensor, *, clip: Clip) -> Tensor:
+        """True where it did, bool [N]."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +133,12 @@ class PolicyLoss:
 
     losses: Callable[[PolicyTokens, Clip], Tensor]
     log_ratios: Callable[[PolicyTokens], Tensor]
-    clipped: Callable[[Tensor, Tensor, Clip], Tensor]
+    clipped: ClipTest
 
     @torch.no_grad()
     def clipped_tokens(self, tokens: PolicyTokens, clip: Clip) -> Tensor:
         """Which tokens the clip stopped or capped, bool [N]."""
-        return self.clipped(self.log_ratios(tokens), tokens.advantages_N, clip)
+        return self.clipped(self.log_ratios(tokens), tokens.advantages_N, clip=clip)
 
 
 def token_objectives(

@@ -158,8 +158,8 @@ def objective(
         entropy_weight=settings.entropy_weight,
     )
     if apart is None:
-        return chosen.aggregate(objectives_N, of, whole)
-    return chosen.aggregate(terms.losses_N, of, whole) + apart(objectives_N, of, whole)
+        return chosen.aggregate(objectives_N, of, whole=whole)
+    return chosen.aggregate(terms.losses_N, of, whole=whole) + apart(objectives_N, of, whole=whole)
 
 
 def facts_of(parts: Sequence[TokenTerms], loss: float) -> Step:

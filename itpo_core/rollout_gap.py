@@ -8,6 +8,7 @@ divided by, and figures are always those of the raw ratios.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -95,25 +96,33 @@ GAP_WEIGHTS: Mapping[str, Gaps] = MappingProxyType(
 )
 
 
-def _inside(statistic: Gaps) -> Callable[[Tensor, Sequences, GapCorrection], Tensor]:
-    def kept(gaps_N: Tensor, of: Sequences, correction: GapCorrection) -> Tensor:
+class GapMask(Protocol):
+    """Which tokens keep their policy loss."""
+
+    def __call__(self, gaps_N: Tensor, of: Sequences, *, correction: GapCorrection) -> Tensor:
+        """True where they do, bool [N]."""
+        ...
+
+
+def _inside(statistic: Gaps) -> GapMask:
+    def kept(gaps_N: Tensor, of: Sequences, *, correction: GapCorrection) -> Tensor:
         return _within(_ratios(statistic(gaps_N, of)), correction.mask_low, correction.mask_high)
 
     return kept
 
 
-def everything(gaps_N: Tensor, of: Sequences, correction: GapCorrection) -> Tensor:
+def everything(gaps_N: Tensor, of: Sequences, *, correction: GapCorrection) -> Tensor:
     """No token is masked."""
     return torch.ones_like(gaps_N, dtype=torch.bool)
 
 
-def every_ratio_inside(gaps_N: Tensor, of: Sequences, correction: GapCorrection) -> Tensor:
+def every_ratio_inside(gaps_N: Tensor, of: Sequences, *, correction: GapCorrection) -> Tensor:
     """Tokens of sequences none of whose ratios leaves the bounds."""
     outside_N = ~_within(_ratios(gaps_N), correction.mask_low, correction.mask_high)
     return largest_of(outside_N.to(gaps_N.dtype), of)[of.index_N] == 0
 
 
-GAP_MASKS: Mapping[str, Callable[[Tensor, Sequences, GapCorrection], Tensor]] = MappingProxyType(
+GAP_MASKS: Mapping[str, GapMask] = MappingProxyType(
     {
         "none": everything,
         "token": _inside(token_gaps),
@@ -128,7 +137,7 @@ GAP_MASKS: Mapping[str, Callable[[Tensor, Sequences, GapCorrection], Tensor]] = 
 def gap_weights(gaps_N: Tensor, of: Sequences, *, correction: GapCorrection) -> Tensor:
     """What the policy loss of every token is multiplied by, 0 where it is masked, [N]; never a gradient."""
     raw_N = _ratios(GAP_WEIGHTS[correction.weight](gaps_N, of))
-    kept_N = GAP_MASKS[correction.mask](gaps_N, of, correction)
+    kept_N = GAP_MASKS[correction.mask](gaps_N, of, correction=correction)
     return torch.where(kept_N, _truncated(raw_N, correction), 0)
 
 
@@ -137,7 +146,7 @@ def gap_facts(gaps_N: Tensor, of: Sequences, *, correction: GapCorrection) -> Ga
     """The raw ratios of a batch, and how much of it the correction touches."""
     ratios_N = _ratios(gaps_N)
     raw_N = _ratios(GAP_WEIGHTS[correction.weight](gaps_N, of))
-    kept_N = GAP_MASKS[correction.mask](gaps_N, of, correction)
+    kept_N = GAP_MASKS[correction.mask](gaps_N, of, correction=correction)
     low, median, high = ratios_N.quantile(ratios_N.new_tensor(QUANTILES)).tolist()
     return GapFacts(
         gap_ratio_mean=float(ratios_N.mean()),

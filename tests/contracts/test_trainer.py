@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from itpo_core.kl import AdaptiveKl
 from itpo_core.logprobs import scored_logprobs
 from itpo_core.tiny_policy import create_policy, load_policy, save_policy, suppressed_ids
 from itpo_core.trainers.base import PolicySettings, Trainer, TrainingBatch, TrainingResult
+from itpo_core.trainers.checks import rows_of
 from itpo_core.trainers.torch_local import TorchLocalTrainer
 from tests.itpo_core.tiny_models import streams
 
@@ -168,6 +170,40 @@ def test_a_killed_training_called_again_ends_bit_for_bit_the_same(
     assert told == [3, 4]
     assert resumed == whole
     assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
+
+
+def test_a_killed_training_goes_on_with_its_adaptive_weight(
+    trainer: Trainer, start: Path, tmp_path: Path
+) -> None:
+    batch = make_batch(start)
+    adaptive = AdaptiveKl(target=1e-3, horizon=50)
+    settings = dataclasses.replace(SETTINGS, adaptive_kl=adaptive, kl_weight=0.5, micro_batch=3)
+    whole = run(trainer, batch, start=start, out=tmp_path / "whole", settings=settings)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(trainer, batch, start=start, out=tmp_path / "broken", settings=settings, on_step=stop_at(3))
+    resumed = run(trainer, batch, start=start, out=tmp_path / "broken", settings=settings)
+
+    assert resumed == whole
+    assert whole.steps[2]["kl_weight"] == whole.steps[1]["kl_weight_next"] != 0.5
+    assert whole.summary["kl_weight_last"] == whole.steps[-1]["kl_weight_next"]
+    assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
+
+
+def test_what_is_left_out_is_counted_and_trains_nothing(
+    trainer: Trainer, start: Path, tmp_path: Path
+) -> None:
+    batch = make_batch(start)
+    advantages_BT = batch.advantages_BT.clone()
+    advantages_BT[0, 2] = float("nan")
+    broken = dataclasses.replace(batch, advantages_BT=advantages_BT)
+    settings = dataclasses.replace(SETTINGS, bad_rows="exclude")
+
+    result = run(trainer, broken, start=start, out=tmp_path / "one", settings=settings)
+    run(trainer, rows_of(batch, torch.arange(ROWS) > 0), start=start, out=tmp_path / "two")
+
+    assert result.summary["excluded_advantage_not_finite"] == 1
+    assert weights(tmp_path / "one") == weights(tmp_path / "two")
 
 
 def test_a_finished_training_called_again_answers_at_once(

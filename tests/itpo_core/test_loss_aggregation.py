@@ -23,7 +23,7 @@ WHOLE = Whole(tokens=3, sequences=2, norm_tokens=4)
     ],
 )
 def test_each_aggregation_of_three_tokens(name: str, expected: float) -> None:
-    loss = AGGREGATIONS[name](torch.tensor([1.0, 2.0, 6.0]), TWO_AND_ONE, WHOLE)
+    loss = AGGREGATIONS[name](torch.tensor([1.0, 2.0, 6.0]), TWO_AND_ONE, whole=WHOLE)
 
     assert loss.item() == pytest.approx(expected)
 
@@ -40,7 +40,7 @@ def test_the_losses_of_parts_add_up_to_the_loss_of_the_whole(
 
     def loss_of(rows: slice) -> float:
         of = conversations(wanted_BT[rows], None)
-        return AGGREGATIONS[name](values_BT[rows][wanted_BT[rows]], of, whole).item()
+        return AGGREGATIONS[name](values_BT[rows][wanted_BT[rows]], of, whole=whole).item()
 
     assert loss_of(slice(0, 1)) + loss_of(slice(1, None)) == pytest.approx(loss_of(slice(None)), abs=1e-12)
 
@@ -48,7 +48,7 @@ def test_the_losses_of_parts_add_up_to_the_loss_of_the_whole(
 @pytest.mark.parametrize("name", ["sequence_mean_token_sum_norm", "token_sum_norm"])
 def test_a_norm_that_is_not_set_is_asked_for(name: str) -> None:
     with pytest.raises(ValueError, match="norm_tokens None"):
-        AGGREGATIONS[name](torch.ones(3), TWO_AND_ONE, Whole(tokens=3, sequences=2))
+        AGGREGATIONS[name](torch.ones(3), TWO_AND_ONE, whole=Whole(tokens=3, sequences=2))
 
 
 def test_a_sequence_is_a_conversation_or_each_of_its_turns() -> None:

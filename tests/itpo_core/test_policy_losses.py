@@ -85,7 +85,7 @@ def test_ratio_facts_count_what_the_clip_really_stopped() -> None:
     ratios_N = torch.tensor([1.0, 4.0, 4.0, 0.25])
     advantages_N = torch.tensor([1.0, 1.0, -1.0, -1.0])
 
-    stopped_N = stopped_tokens(ratios_N.log(), advantages_N, Clip(0.5, 1.0))
+    stopped_N = stopped_tokens(ratios_N.log(), advantages_N, clip=Clip(0.5, 1.0))
     facts = ratio_facts(ratios_N.log(), stopped_N)
 
     assert facts.ratio_mean == pytest.approx(9.25 / 4)
