@@ -109,6 +109,8 @@ def credit(turns: TurnBatch, method: CreditMethod) -> Credited:
     algorithm, own = RECORDED_AS.get(method.algorithm, method.algorithm), conventions_of(method)
     check_method(method)
     turns, knobs, running = _scaled(turns, method, own=own)
+    if method.gae_level == "token":
+        turns = replace(turns, values_BK=token_credit.at_first_tokens(turns))
     plan = Plan(method.advantage, own, method.std, method.to_go, method.gamma, method.gae_lambda)
     estimator = estimator_of(turns, plan)
     turns = _with_outcome(turns, estimator, plan=plan)

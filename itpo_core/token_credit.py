@@ -80,6 +80,16 @@ def turn_means(values_BT: Tensor, turns: TurnBatch) -> Tensor:
     return torch.where(turns.happened_BK, sums_BK / counts_BK.clamp(min=1), 0)
 
 
+def at_first_tokens(turns: TurnBatch) -> Tensor:
+    """The token critic's value of every turn's first token, 0 where no turn happened, [B, K]."""
+    turn_index_BT = needed(turns.turn_index_BT, "turn_index_BT")
+    values_BT = needed(turns.token_values_BT, "token_values_BT")
+    before_BT = torch.nn.functional.pad(turn_index_BT[:, :-1], (1, 0), value=-2)
+    first_BT = policy_tokens(turns) & (turn_index_BT != before_BT)
+    kept_BT = torch.where(first_BT, values_BT, 0)
+    return turn_rewards.turn_sums(kept_BT, turn_index_BT, turns=turns.tokens_BK.shape[1])
+
+
 def at_ends(turns: TurnBatch, rewards_BK: Tensor) -> Tensor:
     """The turn rewards on the last token of their turns, 0 on every other token, [B, T]."""
     rewards_BT = at_turn_ends(rewards_BK, needed(turns.turn_index_BT, "turn_index_BT"))
