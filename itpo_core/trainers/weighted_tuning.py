@@ -1,7 +1,7 @@
 """Offline credit: supervised tuning on logged turns, each weighed by what the implicit reward says of it.
 
-A logged conversation that failed still holds good turns, and one that succeeded holds wasted ones; a filter on
-outcomes sees neither. Axes: B conversations, K turns, T tokens (right-padded).
+A logged conversation that failed still holds good turns, and one that succeeded holds wasted ones; a filter
+on outcomes sees neither. Axes: B conversations, K turns, T tokens (right-padded).
 """
 
 from collections.abc import Callable

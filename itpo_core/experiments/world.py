@@ -1,0 +1,136 @@
+"""Where every arm of a seed begins: the same domain, the same logs, one clone of them, and tuned copies."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from itpo_core.envs.catalogue import ENVIRONMENTS, Domain
+from itpo_core.identifiers import derive_seed
+from itpo_core.reward_model import ConversationTokens, FitSettings, ImplicitRewardModel, reference_logprobs
+from itpo_core.streams import Streams, TurnTokens, streams, turn_token_counts
+from itpo_core.tiny_policy import create_policy, load_policy, save_policy, suppressed_ids
+from itpo_core.tokens import ChatFormat
+from itpo_core.trainers.warm_start import EncodedRows, WarmStartSettings, warm_start
+from itpo_core.trainers.weighted_tuning import TuningSettings, tune_on_turns, turn_weights
+from itpo_core.types import Conversation, Scored
+
+CONVERSATIONS, REQUESTS = 1500, 2000  # the shipped configuration's logs
+WARM_START_STEPS = {"small": 250, "hard": 400}
+SHARPNESS = 2.0
+LEARNT_FROM = 1200  # logs that the reward model is fitted to; the others judge it
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """The ordinary logged conversations as tokens, with their outcomes in [0, 1]."""
+
+    streams: Streams
+    outcomes_B: Tensor
+
+    @property
+    def tokens(self) -> ConversationTokens:
+        """As reward models take them."""
+        return ConversationTokens(self.streams.tokens_BT, self.streams.turn_BT, self.streams.lengths_B)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One seed's beginning. `clone` is never trained on: take copies."""
+
+    domain: Domain
+    chat: ChatFormat
+    clone: PreTrainedModel
+    logs: Logs
+    seed: int
+
+
+def world(preset: str, *, seed: int, cache: Path) -> World:
+    """Logs and clone of a seed, with the shipped sizes; the clone is kept in `cache` and made once."""
+    domain = ENVIRONMENTS["sales"](preset)
+    model, tokenizer = create_policy(domain.vocabulary, "xs", seed=derive_seed(seed, "policy"))
+    chat = ChatFormat.from_tokenizer(tokenizer, suppressed_ids(model))
+    speaker = domain.logging_policy
+    if speaker is None:
+        raise ValueError(
+            f"{domain.environment.name}: an experiment starts from scripted logs; there are none"
+        )
+    talks = speaker.conversations(count=CONVERSATIONS, seed=derive_seed(seed, "scripted", "conversations"))
+    logs = Logs(encoded(talks, chat), _outcomes(talks))
+    folder = cache / f"clone-{preset}-{seed}"
+    if not (folder / "config.json").exists():
+        asked = speaker.direct_requests(count=REQUESTS, seed=derive_seed(seed, "scripted", "requests"))
+        settings = WarmStartSettings(steps=WARM_START_STEPS[preset], seed=derive_seed(seed, "warm-start"))
+        warm_start(model, _rows(logs.streams), requests=_rows(encoded(asked, chat)), settings=settings)
+        save_policy(model, tokenizer, folder=folder)
+    clone, _ = load_policy(folder)
+    return World(domain, chat, clone, logs, seed)
+
+
+def started(of: World, start: str, *, cache: Path) -> PreTrainedModel:
+    """The policy that an arm starts from; tuned ones are kept in `cache` too."""
+    if start == "clone":
+        return copy.deepcopy(of.clone)
+    folder = cache / f"{start}-{of.domain.environment.digest[:12]}-{of.seed}"
+    if not (folder / "config.json").exists():
+        model = copy.deepcopy(of.clone)
+        weights_BK = start_weights(of, start)
+        settings = TuningSettings(seed=derive_seed(of.seed, "tuning"))
+        tune_on_turns(model, of.logs.tokens, weights_BK=weights_BK, settings=settings)
+        model.save_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
+    return model.eval()
+
+
+def start_weights(of: World, start: str) -> Tensor:
+    """What each logged turn counts for, mean 1 over the turns that count at all."""
+    happened_BK = turn_token_counts(of.logs.streams) > 0
+    weights_BK = happened_BK.float()
+    if start != "continued":
+        weights_BK = weights_BK * of.logs.outcomes_B[:, None]
+    if start == "turn_weighted":
+        prm, reference_BT = fitted_prm(of, rows=len(of.logs.outcomes_B))
+        scores_BK = prm.score(of.logs.tokens, reference_logprobs_BT=reference_BT, turns=happened_BK.shape[1])
+        weights_BK = weights_BK * turn_weights(scores_BK, happened_BK, sharpness=SHARPNESS)
+    return weights_BK / weights_BK[happened_BK].mean()
+
+
+def fitted_prm(of: World, *, rows: int = LEARNT_FROM) -> tuple[ImplicitRewardModel, Tensor]:
+    """The implicit reward model after its fit to the first logs, and the reference's view of all of them."""
+    never = of.chat.suppressed_ids
+    prm = ImplicitRewardModel(copy.deepcopy(of.clone), 0.2, never)
+    reference_BT = reference_logprobs(of.clone, of.logs.tokens, suppressed_ids=never)
+    first = ConversationTokens(
+        of.logs.streams.tokens_BT[:rows], of.logs.streams.turn_BT[:rows], of.logs.streams.lengths_B[:rows]
+    )
+    prm.fit(
+        first,
+        of.logs.outcomes_B[:rows],
+        reference_logprobs_BT=reference_BT[:rows],
+        settings=FitSettings(seed=derive_seed(of.seed, "prm")),
+    )
+    return prm, reference_BT
+
+
+def encoded(conversations: Sequence[Conversation], chat: ChatFormat) -> Streams:
+    """Conversations in the policy's tokens, in order."""
+    return streams(
+        {
+            f"{index:06d}": [TurnTokens(*turn) for turn in chat.encode_conversation(each.messages)]
+            for index, each in enumerate(conversations)
+        }
+    )
+
+
+def _rows(of: Streams) -> EncodedRows:
+    return EncodedRows(of.tokens_BT, of.is_policy_BT, of.lengths_B)
+
+
+def _outcomes(conversations: Sequence[Conversation]) -> Tensor:
+    return torch.tensor(
+        [each.outcome.value if isinstance(each.outcome, Scored) else float("nan") for each in conversations]
+    )
