@@ -21,6 +21,7 @@ from itpo_core.branches import (
     sample_branches,
     visited_histories,
 )
+from itpo_core.logprobs import check_spoken
 from itpo_core.packing import Packed, pack, run_packed
 from itpo_core.q_ensemble import pessimistic
 from itpo_core.reward_model import ConversationTokens
@@ -188,9 +189,10 @@ def _histories_of(turn_BT: Tensor, rows: Tensor) -> Histories:
 
 def _logged(problem: Problem, histories: Histories) -> Branches:
     """The logged turns of the histories' conversations, where the outcome is known."""
-    outcomes_B = _outcomes(problem)
-    nobody_BT = torch.zeros(problem.conversations.tokens_BT.shape)
-    every = logged_branches(problem.conversations, nobody_BT, end_of_turn_id=problem.end_of_turn_id)
+    outcomes_B, of = _outcomes(problem), problem.conversations
+    check_spoken(of.tokens_BT, of.is_policy_BT, suppressed_ids=suppressed_ids(problem.reference))
+    nobody_BT = torch.zeros(of.tokens_BT.shape)
+    every = logged_branches(of, nobody_BT, end_of_turn_id=problem.end_of_turn_id)
     kept_N = torch.isin(every.row_N, histories.row_H) & ~outcomes_B[every.row_N].isnan()
     return every.of(kept_N.nonzero()[:, 0])
 

@@ -94,5 +94,5 @@ def single_turn_terms(
         (losses_N + kl_weight * divergences_N).mean(),
         losses_N.detach(),
         divergences_N.detach(),
-        stopped_tokens(log_ratios_N.detach(), tokens.advantages_N, clip),
+        stopped_tokens(log_ratios_N.detach(), tokens.advantages_N, clip=clip),
     )

@@ -1,4 +1,4 @@
-"""Conversations with branches for tests, and the slow way to sample and to score them: one prompt at a time."""
+"""Conversations with branches for tests, and the slow way to sample and score them: one prompt at a time."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from itpo_core.branches import Branches, Drawing, Histories, branch_seeds, sample_branches, visited_histories
+from itpo_core.branches import Branches, Drawing, branch_seeds, sample_branches, visited_histories
 from itpo_core.reward_model import ConversationTokens
 from itpo_core.sampling import row_uniforms, sampler
 from itpo_core.tokens import suppress
@@ -18,7 +18,7 @@ DRAWING = Drawing(end_of_turn_id=END, suppressed_ids=NEVER, max_new_tokens=6)
 
 
 def conversations(rows: int = 5, *, seed: int = 0) -> ConversationTokens:
-    """Random streams of one to four turns of two to four tokens, each after three tokens of the other side."""
+    """Random streams of one to four turns of two to four tokens; before each, the other side says three."""
     generator = torch.Generator().manual_seed(seed)
     tokens, turns = [], []
     for row in range(rows):
@@ -48,9 +48,7 @@ def sampled(
     """Branches at every history, with seeds from `root`."""
     histories = visited_histories(of.turn_BT)
     seeds = branch_seeds(histories, range(len(of.lengths_B)), draws=draws, root=root)
-    return sample_branches(
-        model, of, histories=histories, seeds_N=seeds, drawing=drawing, at_once=at_once
-    )
+    return sample_branches(model, of, histories=histories, seeds_N=seeds, drawing=drawing, at_once=at_once)
 
 
 def from_a_fresh_prompt(
@@ -82,8 +80,3 @@ def separate_logprobs(
         logprobs_LV = (suppress(logits_LV, NEVER) / temperature).log_softmax(dim=-1)
         found.append(logprobs_LV.gather(1, said[:, None])[:, 0])
     return found
-
-
-def histories_of(of: ConversationTokens) -> Histories:
-    """Every place where a turn begins."""
-    return visited_histories(of.turn_BT)

@@ -22,7 +22,9 @@ models = pytest.mark.parametrize("make", [qwen2, llama, gpt2])
 
 
 def test_every_place_where_a_turn_begins_is_a_history() -> None:
-    turn_BT = torch.tensor([[-1, -1, 0, 0, -1, 1, -1], [-1, 0, 1, 1, -1, -1, -1], [-1, -1, -1, -1, -1, -1, -1]])
+    turn_BT = torch.tensor(
+        [[-1, -1, 0, 0, -1, 1, -1], [-1, 0, 1, 1, -1, -1, -1], [-1, -1, -1, -1, -1, -1, -1]]
+    )
 
     found = visited_histories(turn_BT)
 

@@ -25,7 +25,7 @@ def packed_logprobs(model: PreTrainedModel, packed: Packed, *, temperature: floa
 
 
 def by_hand() -> tuple[ConversationTokens, Branches]:
-    """One conversation of six tokens with turns at 2 and 5; three branches at the first, one at the second."""
+    """Six tokens with turns at 2 and 5; three branches at the first, one at the second."""
     of = ConversationTokens(
         torch.tensor([[6, 7, 8, 2, 9, 8]]), torch.tensor([[-1, -1, 0, 0, -1, 1]]), torch.tensor([6])
     )
@@ -122,9 +122,7 @@ def test_the_state_of_a_branchs_last_token_is_that_of_its_own_row(
         found = run_packed(model, packed, suppressed_ids=NEVER, temperature=1.0).ends_NH
         number = 7
         start, length = int(branches.start_N[number]), int(branches.lengths_N[number])
-        whole = torch.cat(
-            [of.tokens_BT[branches.row_N[number], :start], branches.tokens_NL[number, :length]]
-        )
+        whole = torch.cat([of.tokens_BT[branches.row_N[number], :start], branches.tokens_NL[number, :length]])
         expected = model(whole[None], output_hidden_states=True).hidden_states[-1][0, -1]
 
     assert found is not None
