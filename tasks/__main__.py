@@ -56,6 +56,7 @@ for _name, _summary in {
     "warm_start": "Make policy version 0 from the logs of iteration 0.",
     "fit_reward": "Fit the implicit process reward model and score every kept turn.",
     "credit": "Write every credit method side by side, and the advantages that train.",
+    "credit_lab": "Compare every credit method on the same stored rollouts: a dataset and a page.",
     "train_policy": "Train a candidate on the credited turns.",
     "evaluate": "Evaluate candidate and incumbent on common held-out scenarios and seeds.",
     "decide": "Promote, hold or roll back, with the evidence in the registry.",

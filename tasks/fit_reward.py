@@ -101,7 +101,7 @@ def fit_and_score(context: Context, sources: dict[str, Commit], *, on_progress: 
     prm = ImplicitRewardModel(model, context.config.reward.beta, chat.suppressed_ids, intercept)
 
     before = reward_fit.scored(prm, sets[-1])
-    blind = blind_scores(context, prm, sets, on_progress=on_progress)
+    blind = blind_scores(context, prm, sets=sets, on_progress=on_progress)
     result = reward_fit.fit(prm, sets, settings=fit_settings(context), on_step=on_progress)
     after = reward_fit.scored(prm, sets[-1])
     used = blind or {"after_update": after, "before_update": before}[context.config.reward.score]
@@ -124,7 +124,7 @@ def fit_and_score(context: Context, sources: dict[str, Commit], *, on_progress: 
 
 
 def blind_scores(
-    context: Context, prm: ImplicitRewardModel, sets: Sequence[Referenced], *, on_progress: Progress
+    context: Context, prm: ImplicitRewardModel, *, sets: Sequence[Referenced], on_progress: Progress
 ) -> ScoredTurns | None:
     """Scores by models that have not learnt the conversation that they score; None with a single fold."""
     if context.config.reward.folds == 1:

@@ -119,6 +119,12 @@ def _credit(context: Context, on_progress: Progress | None) -> StageResult:
     return credit.run(context)
 
 
+def _credit_lab(context: Context, on_progress: Progress | None) -> StageResult:
+    from tasks import credit_lab
+
+    return credit_lab.run(context)
+
+
 def _train_policy(context: Context, on_progress: Progress | None) -> StageResult:
     from tasks import train_policy
 
@@ -149,6 +155,7 @@ STAGES: dict[str, Callable[[Context, Progress | None], StageResult]] = {
     "warm_start": _warm_start,
     "fit_reward": _fit_reward,
     "credit": _credit,
+    "credit_lab": _credit_lab,
     "train_policy": _train_policy,
     "evaluate": _evaluate,
     "decide": _decide,
@@ -157,8 +164,8 @@ STAGES: dict[str, Callable[[Context, Progress | None], StageResult]] = {
 
 # The kind of commit beside which a stage leaves its side facts.
 KINDS = {"import": "rollouts", "collect": "rollouts", "curate": "curated", "warm_start": "policy",
-         "fit_reward": "reward", "credit": "credit", "train_policy": "policy", "evaluate": "evaluation",
-         "decide": "evaluation", "report": "report"}  # fmt: skip
+         "fit_reward": "reward", "credit": "credit", "credit_lab": "reward", "train_policy": "policy",
+         "evaluate": "evaluation", "decide": "evaluation", "report": "report"}  # fmt: skip
 
 
 def _record(
