@@ -90,6 +90,19 @@ def test_a_planted_useless_q_closes_the_gate(seed: int) -> None:
     assert "not clearly better" in base_rate.reason
 
 
+def test_a_q_that_may_be_better_by_luck_alone_stays_closed() -> None:
+    # Right about 110 of 200 with logits of .1: better by .004 nats, with a standard error of about the same.
+    targets_BK = (torch.arange(200) % 2).float()[:, None]
+    right_B1 = (torch.arange(200) < 110)[:, None]
+    logits_BK = 0.1 * torch.where(right_B1, 1, -1) * (2 * targets_BK - 1)
+
+    found = judged(logits_BK, targets_BK)
+
+    assert found.improvement.mean == pytest.approx(0.0037, abs=5e-4)
+    assert found.improvement.lower < 0 < found.improvement.upper
+    assert not gate(found).open
+
+
 def test_a_good_q_on_too_few_conversations_stays_closed() -> None:
     logits_BK, targets_BK = drawn(199)
 

@@ -32,6 +32,10 @@ def token_scores(values: list[float | None]) -> pa.Table:
     return rows_of("turn_scores", [{"conversation_id": "c1", "response_tokens": 2, "token_scores": values}])
 
 
+def turn_value(**columns: float) -> pa.Table:
+    return rows_of("turn_values", [{"conversation_id": "c1", **columns}])
+
+
 def repeated(rows: pa.Table) -> pa.Table:
     return pa.concat_tables([rows, rows])
 
@@ -77,6 +81,10 @@ def repeated(rows: pa.Table) -> pa.Table:
         ("turn_scores", token_scores([0.5]), "token_scores must be finite, one per scored token"),
         ("turn_scores", token_scores([0.5, math.nan]), "token_scores must be finite"),
         ("turn_scores", token_scores([0.5, None]), "token_scores must be finite"),
+        ("turn_values", turn_value(value=1.5), r"value must be a chance in \[0, 1\]"),
+        ("turn_values", turn_value(q=math.nan), r"q must be a chance in \[0, 1\]"),
+        ("turn_values", turn_value(log_ratio=-math.inf), "log_ratio must be finite"),
+        ("turn_values", repeated(turn_value()), "turn_index. must be unique"),
         ("credits", credit(advantage=math.nan), "advantage must be finite"),
         ("credits", credit(advantage_itpo=math.inf), "advantage_itpo must be finite"),
         ("credits", credit(credit_outcome=-math.inf), "credit_outcome must be finite"),
@@ -104,6 +112,8 @@ def test_a_broken_rule_is_named_with_table_row_and_remedy(name: str, rows: pa.Ta
             ),
         ),
         ("curated", curated(kept=False, drop_reason="short")),
+        ("turn_values", turn_value(value=0.0, q=1.0, q_std=0.25, log_ratio=-3.0)),
+        ("turn_values", turn_value()),
         ("credits", credit()),
         ("metrics", metrics(a=1.0, b=math.nan)),
         *((name, SCHEMAS[name].empty_table()) for name in ROW_ORDER),
