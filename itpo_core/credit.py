@@ -185,9 +185,11 @@ def _scaled(
         whiten_floor=own.whiten_floor,
         to_go=method.to_go,
     )
-    divided_BK = scores_BK if method.algorithm == "norm_itpo" else scores_BK / scale
+    turns = replace(turns, scores_BK=scores_BK)
+    if scale == 1 or method.algorithm == "norm_itpo":
+        return turns, knobs, running
     tokens_BT = None if turns.token_scores_BT is None else turns.token_scores_BT / scale
-    return replace(turns, scores_BK=divided_BK, token_scores_BT=tokens_BT), knobs, running
+    return replace(turns, scores_BK=scores_BK / scale, token_scores_BT=tokens_BT), knobs, running
 
 
 def _with_outcome(turns: TurnBatch, estimator: Estimator, *, plan: Plan) -> TurnBatch:
