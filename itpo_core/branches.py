@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from itpo_core.engines.decoding import Indices, Stepper, generic_steppers, place_of
 from itpo_core.engines.transformers import DECODERS
 from itpo_core.identifiers import derive_seed
+from itpo_core.optimisation import TrainingDivergedError
 from itpo_core.reward_model import ConversationTokens
 from itpo_core.sampling import row_uniforms, sampler
 from itpo_core.tokens import suppress
@@ -118,7 +119,7 @@ def sample_branches(
 
     Equal to giving each history to the model as a prompt of its own. A turn that would leave the model's
     positions is cut there. Raises ValueError for seeds that do not divide among the histories, and for a
-    temperature or a token limit that is not above 0.
+    temperature or a token limit that is not above 0; TrainingDivergedError for a model with broken weights.
     """
     _check(histories, seeds_N, drawing=drawing)
     count, context = len(histories.row_H), model.config.max_position_embeddings
@@ -278,7 +279,10 @@ def _first_logits(stepper: Stepper, prompts: _Prompts) -> Tensor:
     stepper.feed(prompts.tokens_CT, whole)
     stepper.move(prompts.of_H, np.arange(len(prompts.of_H)))
     before_H = prompts.start_H - 1
-    return _feed_one(stepper, prompts.tokens_CT[prompts.of_H, before_H], before_H)
+    logits_HV = _feed_one(stepper, prompts.tokens_CT[prompts.of_H, before_H], before_H)
+    if not bool(logits_HV.isfinite().all()):
+        raise TrainingDivergedError("the policy's logits are not finite; lower the learning rate")
+    return logits_HV
 
 
 def _feed_one(stepper: Stepper, tokens_S: Indices, cells_S: Indices) -> Tensor:
