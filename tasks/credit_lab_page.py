@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from itpo_core.turn_rewards import TURN_REWARDS
 from storage.commits import Commit
 from tasks.config import Credit
 from tasks.context import Context
@@ -14,6 +15,21 @@ from tasks.report_words import METHODS, count, percent, spoken
 Row = Mapping[str, object]
 Rows = Sequence[Row]
 Values = dict[str, Any]  # Any: template values
+WORDS: Mapping[str, str] = {
+    **METHODS,
+    "dirichlet_matched": "random split, matched (placebo)",
+    "judge": "judge",
+    "norm_itpo_plain": "Norm-ITPO, plain softmax",
+    "norm_itpo_signed": "Norm-ITPO, failures charged",
+    "itpo_plus_outcome": "ITPO to go + outcome",
+    "immediate_plus_outcome": "ITPO immediate + outcome",
+    "prime_token": "PRIME, token by token",
+    "prefix_value": "difference of prefix values",
+    "dueling_advantage": "log-ratio of the dueling Q",
+    "oracle_pi": "truth (Q - V of who spoke)",
+    "oracle_star": "truth (Q* - V* of the best)",
+}
+ORDER = tuple(TURN_REWARDS)
 MOVED = 1e-9  # from here on a change is one of the method and not of rounding
 
 
@@ -43,13 +59,14 @@ def page_values(rows: Rows, settings: Credit) -> Values:
         "unscored": sizes["unscored_conversations"],
         "settings": settings.model_dump(mode="json"),
         "answers": answers(rows),
-        "methods": method_rows(rows),
+        "methods": method_rows(rows, having="variance"),
+        "biases": method_rows(rows, having="bias_cosine"),
         "turns": turn_columns(rows),
         "depths": depth_rows(rows),
         "agreement": agreement_rows(rows),
         "compared": names_of(rows, "agreement"),
         "refused": [
-            {"method": spoken(str(row["method"]), METHODS), "reason": row["reason"]}
+            {"method": spoken(str(row["method"]), WORDS), "reason": row["reason"]}
             for row in rows
             if row["figure"] == "refused"
         ],
@@ -82,14 +99,14 @@ def answers(rows: Rows) -> list[dict[str, str]]:
     return found
 
 
-def method_rows(rows: Rows) -> list[dict[str, str]]:
-    """One row per method that could be scored or enumerated, in the order of their names."""
+def method_rows(rows: Rows, *, having: str) -> list[dict[str, str]]:
+    """One row per method that has this figure, with all of its figures."""
     return [
         {
-            "method": spoken(name, METHODS),
+            "method": spoken(name, WORDS),
             **_written({str(row["figure"]): row for row in rows if _is_of(row, name)}),
         }
-        for name in sorted({*names_of(rows, "variance"), *names_of(rows, "bias_cosine")})
+        for name in names_of(rows, having)
     ]
 
 
@@ -102,7 +119,7 @@ def depth_rows(rows: Rows) -> list[dict[str, str]]:
     }
     return [
         {
-            "method": spoken(name, METHODS),
+            "method": spoken(name, WORDS),
             **{turn: percent(parts[name, turn]) for turn in turn_columns(rows) if (name, turn) in parts},
         }
         for name in names_of(rows, "gradient_part")
@@ -125,7 +142,7 @@ def agreement_rows(rows: Rows) -> list[Values]:
     names = names_of(rows, "agreement")
     return [
         {
-            "method": spoken(one, METHODS),
+            "method": spoken(one, WORDS),
             "cells": [
                 {
                     "text": f"{found[one, two]:+.2f}",
@@ -140,13 +157,15 @@ def agreement_rows(rows: Rows) -> list[Values]:
 
 
 def names_of(rows: Rows, figure: str) -> list[str]:
-    """Methods with this figure, in the order of their names."""
-    return sorted({str(row["method"]) for row in rows if row["figure"] == figure})
+    """Methods with this figure, in the order in which turn rewards are listed."""
+    found = {str(row["method"]) for row in rows if row["figure"] == figure}
+    return [name for name in ORDER if name in found]
 
 
 def of_figure(rows: Rows, figure: str) -> dict[str, float]:
-    """The figure by method."""
-    return {str(row["method"]): _number(row) for row in rows if row["figure"] == figure}
+    """The figure by method, in that order."""
+    found = {str(row["method"]): _number(row) for row in rows if row["figure"] == figure}
+    return {name: found[name] for name in ORDER if name in found}
 
 
 def _written(figures: Mapping[str, Row]) -> dict[str, str]:
@@ -163,7 +182,7 @@ def _is_of(row: Row, method: str) -> bool:
 
 
 def _listed(values: Mapping[str, float], write: Any) -> str:  # Any: a function of one number
-    return ", ".join(f"{spoken(name, METHODS)} {write(value)}" for name, value in values.items())
+    return ", ".join(f"{spoken(name, WORDS)} {write(value)}" for name, value in values.items())
 
 
 def _two(value: float) -> str:
