@@ -10,7 +10,7 @@ import re
 import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -39,7 +39,17 @@ class Algorithm(StrEnum):
 
 
 class _Section(BaseModel):
+    """`later` names keys that came after lakes had been filled: at their default they change nothing, so they
+    are no part of what a stage commits under, and a lake from before them is gone on with."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
+    later: ClassVar[frozenset[str]] = frozenset()
+
+    def committed(self) -> dict[str, Any]:  # Any: JSON values
+        """The section as JSON, without later keys that are at their default."""
+        fields, values = type(self).model_fields, dict(self)
+        idle = {name for name in self.later if values[name] == fields[name].default}
+        return self.model_dump(mode="json", exclude=idle)
 
 
 class Lake(_Section):
@@ -51,6 +61,7 @@ class Lake(_Section):
 class Domain(_Section):
     """Which environment, and how hard."""
 
+    later = frozenset({"business", "business_accepts", "business_edits"})
     name: Literal["sales"] = "sales"
     preset: Literal["small", "hard"] = "small"
     # A person between policy and customer sends a suggestion verbatim, edits it, or (the rest) ignores it.
@@ -98,6 +109,7 @@ class Sampling(_Section):
 class Collect(_Section):
     """One iteration's rollouts."""
 
+    later = frozenset({"explore_share", "explore_epsilon", "explore_temperature", "personas"})
     engine: Literal["transformers"] = "transformers"
     conversations: Positive = 2048
     group_size: Annotated[int, Field(ge=2)] = 8
@@ -276,8 +288,8 @@ class Config(_Section):
 
     def section(self, *names: str) -> dict[str, str]:
         """The named sections as canonical JSON texts: the inputs that a stage commits under."""
-        whole = self.model_dump(mode="json")
-        return {name: canonical_json(whole[name]) for name in names}
+        sections = dict(self)
+        return {name: canonical_json(sections[name].committed()) for name in names}
 
     @property
     def digest(self) -> str:

@@ -89,3 +89,13 @@ def test_a_section_changes_with_its_own_keys_alone(tmp_path: Path):
 
     assert base.section("collect") == changed.section("collect")
     assert base.section("train") != changed.section("train")
+
+
+def test_keys_that_came_later_are_committed_under_only_where_they_change_something(tmp_path: Path):
+    path = write(tmp_path, 'experiment = "shop"\n')
+
+    plain, business = load(path), load(path, overrides={"domain.business": "scripted"})
+
+    assert plain.section("domain") == {"domain": '{"name":"sales","preset":"small"}'}
+    assert business.section("domain") == {"domain": '{"business":"scripted","name":"sales","preset":"small"}'}
+    assert "explore" not in plain.section("collect")["collect"]
