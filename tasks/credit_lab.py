@@ -11,7 +11,7 @@ from storage.manifests import canonical_json
 from storage.rows import Table, to_table
 from storage.warehouse import Relation, sql_digests
 from tasks import credit as credit_stage
-from tasks.config import Credit
+from tasks.config import ConfigError, Credit
 from tasks.context import Context, StageResult, finished
 from tasks.credit_lab_data import QUERY, LabBatch, lab_batch
 
@@ -29,7 +29,7 @@ def run(context: Context) -> StageResult:
     """Compare every method by the settings of [credit], and commit the table; write the page anew.
 
     One commit per choice of settings: trying another temperature takes nothing from the lake. Raises
-    MissingCommit for an iteration that has not been scored, and ValueError when no conversation was kept.
+    MissingCommit for an iteration that has not been scored, and ConfigError for one without kept turns.
     """
     from tasks.credit_lab_page import write_page
 
@@ -90,10 +90,16 @@ def relations(context: Context, sources: Mapping[str, Commit]) -> dict[str, Rela
 
 
 def compared(batch: LabBatch, chosen: "CreditMethod") -> "Comparison":
-    """Every turn reward there is, under the estimator and the scalars of the chosen method."""
+    """Every turn reward there is, under the estimator and the scalars of the chosen method.
+
+    Raises ConfigError when that estimator cannot even score the sparse outcome, as one without its critic.
+    """
     from itpo_core.credit_lab import compare
 
-    return compare(batch.turns, methods(batch, chosen), has_oracle=batch.has_oracle, deepest=DEEPEST)
+    try:
+        return compare(batch.turns, methods(batch, chosen), has_oracle=batch.has_oracle, deepest=DEEPEST)
+    except ValueError as reason:
+        raise ConfigError(f"credit lab with [credit] advantage {chosen.advantage!r}: {reason}") from reason
 
 
 def methods(batch: LabBatch, chosen: "CreditMethod") -> "dict[str, Method]":

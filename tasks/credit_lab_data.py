@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.rows import Table
 from storage.warehouse import Relation, run_sql
+from tasks.config import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,10 +34,12 @@ class LabBatch:
 
 
 def lab_batch(relations: Mapping[str, Relation]) -> LabBatch:
-    """Read the rows once, in SQL, and lay them out. Raises ValueError when no conversation was kept."""
+    """Read the rows once, in SQL, and lay them out. Raises ConfigError when no conversation was kept."""
     table = run_sql(QUERY, relations=relations, parameters={})
     if table.num_rows == 0:
-        raise ValueError("no turn of a kept conversation: there is nothing to compare; see the curated table")
+        raise ConfigError(
+            "no turn of a kept conversation: there is nothing to compare; `itpo sql` on curated says why"
+        )
     # Copies: the columns as they come share memory that nobody may write to.
     columns = {
         name: table.column(name).to_numpy().copy() for name in table.column_names if name != "token_scores"

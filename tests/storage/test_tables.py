@@ -85,6 +85,8 @@ def repeated(rows: pa.Table) -> pa.Table:
         ("turn_values", turn_value(q=math.nan), r"q must be a chance in \[0, 1\]"),
         ("turn_values", turn_value(log_ratio=-math.inf), "log_ratio must be finite"),
         ("turn_values", repeated(turn_value()), "turn_index. must be unique"),
+        ("lab", rows_of("lab", [{"value": None}]), "reason must be set exactly when value is null"),
+        ("lab", rows_of("lab", [{"value": math.inf}]), "value must be finite"),
         ("credits", credit(advantage=math.nan), "advantage must be finite"),
         ("credits", credit(advantage_itpo=math.inf), "advantage_itpo must be finite"),
         ("credits", credit(credit_outcome=-math.inf), "credit_outcome must be finite"),

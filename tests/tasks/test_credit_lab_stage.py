@@ -1,6 +1,7 @@
 """The credit lab on stored rollouts: what is read, what is committed, and what the page says."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from storage.listing import list_commits
 from storage.rows import to_table
 from storage.warehouse import ask, open_lake
 from tasks import credit_lab, pipeline
-from tasks.config import Credit
+from tasks.config import ConfigError, Credit
 from tasks.context import Context
 from tasks.credit_lab_data import lab_batch
 from tasks.credit_lab_page import page_html
@@ -115,8 +116,15 @@ def test_where_one_turn_has_no_known_worth_the_oracle_is_refused_and_not_zero() 
 def test_without_a_kept_turn_there_is_nothing_to_compare() -> None:
     nothing = {**relations(), "curated": to_table("curated", [curated("a", kept=False)])}
 
-    with pytest.raises(ValueError, match="there is nothing to compare"):
+    with pytest.raises(ConfigError, match="there is nothing to compare"):
         lab_batch(nothing)
+
+
+def test_an_estimator_without_its_critic_is_refused_in_one_line() -> None:
+    chosen = replace(credit_lab.chosen_method(Credit()), advantage="ppo")
+
+    with pytest.raises(ConfigError, match=r"advantage 'ppo'.*fit a turn critic"):
+        credit_lab.compared(lab_batch(relations()), chosen)
 
 
 def test_every_turn_reward_is_scored_or_refused_with_a_reason() -> None:
