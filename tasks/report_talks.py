@@ -17,7 +17,10 @@ QUANTITIES = {"advantage": "advantage (what trains)", "credit": "turn reward (be
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One message. `credits` is JSON for the colouring, empty for whatever is not an assistant's turn."""
+    """One message. `credits` is JSON for the colouring, empty for whatever is not an assistant's turn.
+
+    `suggested` is what the policy had proposed, where a person sent something else.
+    """
 
     speaker: str
     text: str
@@ -25,6 +28,7 @@ class Line:
     tools: str = ""
     truth: str = ""
     credits: str = ""
+    suggested: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,15 @@ def _turn_line(message: Message, turn: Mapping[str, object], *, tools: str) -> L
         tools=tools.replace(",", ", "),
         truth="" if truth is None else f"{number(truth):+.3f}",
         credits=json.dumps(credits_of(turn), sort_keys=True),
+        suggested=_suggested(message, turn),
     )
+
+
+def _suggested(message: Message, turn: Mapping[str, object]) -> str:
+    text = turn.get("suggested_text")
+    if text is None or text == message.content:
+        return ""
+    return f"{turn['acceptance']} suggestion: {text}"
 
 
 def _has_value(rows: Rows, column: str) -> bool:

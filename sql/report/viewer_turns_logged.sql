@@ -28,6 +28,8 @@ select
     shown.*,
     turns.turn_index,
     turns.turn_kind,
+    turns.suggested_text,
+    turns.acceptance,
     turns.response_tokens,
     turns.finish_reason,
     turn_scores.score

@@ -39,6 +39,16 @@ def test_the_second_turn_has_the_credit_of_the_second_row() -> None:
     assert [json.loads(each.credits)["credit"]["itpo"] for each in said] == [0.25, 0.75]
 
 
+def test_what_was_suggested_stands_beside_what_a_person_sent() -> None:
+    same = turn(0, suggested_text="", acceptance="verbatim")
+    other = turn(1, suggested_text="no idea", acceptance="ignored")
+
+    said = [each for each in lines(MESSAGES, [same, other]) if each.speaker == "assistant"]
+
+    assert [each.text for each in said] == ["", "it is on its way"]
+    assert [each.suggested for each in said] == ["", "ignored suggestion: no idea"]
+
+
 def test_credit_stands_under_its_own_method_and_quantity() -> None:
     row = turn(0, credit_itpo=0.1, credit_outcome=0.2, advantage_itpo=-1.0, advantage_outcome=2.0)
 
