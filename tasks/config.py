@@ -240,6 +240,32 @@ class Train(_Section):
     max_gradient_norm: PositiveFloat = 1.0
 
 
+class Improve(_Section):
+    """The improvement step of `iterative_ppo`: fresh turns at visited histories, with Q as reward.
+
+    Per iteration, `learning_rate_decay` multiplies the rate and `kl_growth` the weight of the penalty. How
+    turns are drawn is [sampling]'s, how pessimistic Q is [q]'s. The step is given up when the mean divergence
+    of the last `abort_window` steps passes `abort_divergence` (nats per token).
+    """
+
+    passes: Positive = 4
+    conversations_per_pass: Positive = 256
+    conversations_per_step: Positive = 16
+    draws: Annotated[int, Field(ge=2)] = 4  # fresh turns at every history
+    learning_rate: PositiveFloat = 7e-4
+    learning_rate_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.75
+    kl_weight: NonNegative = 0.6
+    kl_growth: Annotated[float, Field(ge=1.0)] = 1.25
+    clip_low: PositiveFloat = 0.5
+    clip_high: PositiveFloat = 0.5
+    advantage_limit: PositiveFloat = 4.0
+    unclosed_margin: NonNegative = 0.5  # a turn that was cut gets the worst reward less so many spreads
+    abort_divergence: PositiveFloat = 0.3
+    abort_window: Positive = 10
+    doubly_robust: bool = False  # train on the logged turns too, with what really came of them
+    max_gradient_norm: PositiveFloat = 1.0
+
+
 class Evaluate(_Section):
     """Held-out evaluation of candidate and incumbent on common scenarios and simulator seeds."""
 
@@ -275,6 +301,7 @@ class Config(_Section):
     q: Q = Q()
     credit: Credit = Credit()
     train: Train = Train()
+    improve: Improve = Improve()
     evaluate: Evaluate = Evaluate()
     decide: Decide = Decide()
 
@@ -283,6 +310,25 @@ class Config(_Section):
         if self.collect.explore_share > 0 and self.sampling.temperature == 0:
             raise ValueError(
                 "collect.explore_share needs a policy that samples: set sampling.temperature above 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _improvable(self) -> "Config":
+        if self.credit.algorithm.value != "iterative_ppo":
+            return self
+        if self.q.kind == "value":
+            raise ValueError(
+                'iterative_ppo needs a Q that tells turns apart: set q.kind to another than "value"'
+            )
+        if self.q.reference == "initial":
+            raise ValueError(
+                "iterative_ppo compares fresh turns with the policy that collected: "
+                'set q.reference to "collector"'
+            )
+        if self.sampling.temperature == 0:
+            raise ValueError(
+                "iterative_ppo draws several turns at a history: set sampling.temperature above 0"
             )
         return self
 
