@@ -38,6 +38,7 @@ VIEWS = (
     _View("turn_values", ("q",), "turn_values"),
     _View("credits", ("credit",), "credits"),
     _View("lab", ("lab",), "lab"),
+    _View("measurements", ("runs",), "measurements"),
     _View("evaluations", ("evaluation",), "conversations"),
     _View("evaluation_conversations", ("evaluation",), "conversations"),
     _View("evaluation_turns", ("evaluation",), "turns"),

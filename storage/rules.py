@@ -27,6 +27,7 @@ ROW_ORDER = MappingProxyType(
         "credits": ("conversation_id", "turn_index"),
         "lab": ("figure", "method", "against", "turn_index"),
         "metrics": ("stage", "step", "name"),
+        "measurements": ("arm", "seed", "step", "name"),
     }
 )
 
@@ -271,5 +272,6 @@ RULES = MappingProxyType(
             ),
         ),
         "metrics": (),
+        "measurements": (_unique("arm", "seed", "step", "name"), _finite("value")),
     }
 )

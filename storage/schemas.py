@@ -155,6 +155,7 @@ CREDITS = _schema(
     *(_optional(f"credit_{method}", pa.float64()) for method in CREDIT_METHODS),
     *(_optional(f"advantage_{method}", pa.float64()) for method in CREDIT_METHODS),
     _required("advantage", pa.float64()),  # of the algorithm that trains
+    _optional("token_advantages", pa.list_(pa.float32())),  # null: every token has the turn's advantage
     _required("algorithm", pa.string()),
 )
 
@@ -176,6 +177,16 @@ METRICS = _schema(
     _required("value", pa.float64()),
 )
 
+# One row per figure of a step of an experiment; a figure in words has a label in place of a value.
+MEASUREMENTS = _schema(
+    _required("arm", pa.string()),
+    _required("seed", pa.int64()),
+    _required("step", pa.int32()),
+    _required("name", pa.string()),
+    _optional("value", pa.float64()),
+    _optional("label", pa.string()),
+)
+
 SCHEMAS = MappingProxyType(
     {
         "conversations": CONVERSATIONS,
@@ -188,5 +199,6 @@ SCHEMAS = MappingProxyType(
         "credits": CREDITS,
         "lab": LAB,
         "metrics": METRICS,
+        "measurements": MEASUREMENTS,
     }
 )

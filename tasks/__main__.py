@@ -174,6 +174,33 @@ def chat_command(
     chat.talk(options_of(config, experiment=experiment, lake=lake, seed=seed), policy)
 
 
+@app.command("experiment", help="Compare methods over paired seeds; what is in the lake is not run again.")
+def experiment_command(
+    name: Annotated[str, typer.Argument(help="Which one; a wrong name lists them all.")],
+    seeds: Annotated[int, typer.Option(min=1, help="How many reporting seeds.")] = 5,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 2,
+    tuning: Annotated[bool, typer.Option(help="Use the tuning seeds, which no result reports.")] = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+    lake: LakeOption = None,
+) -> None:
+    """One commit per arm and seed, then the table."""
+    from tasks.experiments import command
+
+    command.run(options_of(config, lake=lake), name, seeds=seeds, workers=workers, tuning=tuning)
+
+
+@app.command("results", help="Write docs/results.md, and a page, from the experiments in the lake.")
+def results_command(
+    out: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path("docs/results.md"),
+    config: ConfigOption = DEFAULT_CONFIG,
+    lake: LakeOption = None,
+) -> None:
+    """Tables, plots and the hand-written findings beside the file."""
+    from tasks.experiments import command
+
+    command.write(options_of(config, lake=lake), out)
+
+
 @app.command("verify", help="Recompute every hash of an experiment and name what does not match.")
 def verify_command(
     config: ConfigOption = DEFAULT_CONFIG, experiment: ExperimentOption = None, lake: LakeOption = None

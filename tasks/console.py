@@ -25,7 +25,7 @@ OUT = Console(highlight=False)
 def run_stage(options: Options, stage: str, *, iteration: int) -> None:
     """One stage by hand."""
     context = Context(options.load(), iteration)
-    with _bars() as bars:
+    with progress_bars() as bars:
         progress = _advance(bars, f"{context.experiment}/{iteration:04d} {stage}")
         result = pipeline.run_named(context, stage, on_progress=progress)
     OUT.print(_line(result), soft_wrap=True)
@@ -37,7 +37,7 @@ def run_iterations(options: Options, iterations: int) -> None:
     for iteration in range(iterations + 1):
         context = Context(config, iteration)
         for stage in pipeline.stages_of(iteration):
-            with _bars() as bars:
+            with progress_bars() as bars:
                 progress = _advance(bars, f"{context.experiment}/{iteration:04d} {stage}")
                 result = pipeline.run_named(context, stage, on_progress=progress)
             OUT.print(_line(result), soft_wrap=True)
@@ -86,7 +86,7 @@ def verify(options: Options) -> int:
     return 1 if problems else 0
 
 
-def _bars() -> Progress:
+def progress_bars() -> Progress:
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),

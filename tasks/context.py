@@ -77,8 +77,13 @@ class Context:
 
 def open_lake_store(config: Config) -> ObjectStore:
     """The lake: ITPO_LAKE when set, else the configured root; relative paths start at the checkout."""
+    return objects.open_store(lake_address(config))
+
+
+def lake_address(config: Config) -> str:
+    """Where the lake is, as another process can open it."""
     root = os.environ.get("ITPO_LAKE", config.lake.root)
-    return objects.open_store(root if "://" in root else str(repository_root() / root))
+    return root if "://" in root else str(repository_root() / root)
 
 
 def finished(stage: str, commit: Commit, *, resumed: bool, figures: Figures | None = None) -> StageResult:

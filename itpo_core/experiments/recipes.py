@@ -70,17 +70,6 @@ class Arm:
     score_scale: str = "auto"
 
 
-@dataclass(frozen=True, slots=True)
-class Experiment:
-    """Arms side by side in one regime, over seeds that all of them share."""
-
-    question: str
-    regime: Regime
-    arms: tuple[str, ...]
-    baseline: str = "outcome"
-    seeds: int = 5
-
-
 MANY = Regime()
 MEDIUM = Regime(
     scenarios=64,
@@ -141,3 +130,6 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
         "share_scaled": Arm("norm_itpo_share", signal="prm", score_scale="running_std", temperature=1.0),
     }
 )
+
+MAIN = ("outcome", "placebo", "norm_itpo", "share", "share_cold", "oracle_pi")
+STARTS = ("continued", "filtered", "turn_weighted", "turn_weighted_share", "turn_weighted_oracle")

@@ -1,13 +1,15 @@
 """Where every arm of a seed begins: the same domain, the same logs, one clone of them, and tuned copies."""
 
 import copy
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from itpo_core.envs.catalogue import ENVIRONMENTS, Domain
 from itpo_core.identifiers import derive_seed
@@ -44,6 +46,7 @@ class World:
 
     domain: Domain
     chat: ChatFormat
+    tokenizer: PreTrainedTokenizerBase
     clone: PreTrainedModel
     logs: Logs
     seed: int
@@ -61,14 +64,14 @@ def world(preset: str, *, seed: int, cache: Path) -> World:
         )
     talks = speaker.conversations(count=CONVERSATIONS, seed=derive_seed(seed, "scripted", "conversations"))
     logs = Logs(encoded(talks, chat), _outcomes(talks))
-    folder = cache / f"clone-{preset}-{seed}"
+    folder = cache / f"clone-{domain.environment.digest[:12]}-{seed}"
     if not (folder / "config.json").exists():
         asked = speaker.direct_requests(count=REQUESTS, seed=derive_seed(seed, "scripted", "requests"))
         settings = WarmStartSettings(steps=WARM_START_STEPS[preset], seed=derive_seed(seed, "warm-start"))
         warm_start(model, _rows(logs.streams), requests=_rows(encoded(asked, chat)), settings=settings)
-        save_policy(model, tokenizer, folder=folder)
+        _keep(model, tokenizer, folder=folder)
     clone, _ = load_policy(folder)
-    return World(domain, chat, clone, logs, seed)
+    return World(domain, chat, tokenizer, clone, logs, seed)
 
 
 def started(of: World, start: str, *, cache: Path) -> PreTrainedModel:
@@ -81,9 +84,8 @@ def started(of: World, start: str, *, cache: Path) -> PreTrainedModel:
         weights_BK = start_weights(of, start)
         settings = TuningSettings(seed=derive_seed(of.seed, "tuning"))
         tune_on_turns(model, of.logs.tokens, weights_BK=weights_BK, settings=settings)
-        model.save_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
-    return model.eval()
+        _keep(model, of.tokenizer, folder=folder)
+    return load_policy(folder)[0]
 
 
 def start_weights(of: World, start: str) -> Tensor:
@@ -124,6 +126,18 @@ def encoded(conversations: Sequence[Conversation], chat: ChatFormat) -> Streams:
             for index, each in enumerate(conversations)
         }
     )
+
+
+def _keep(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, folder: Path) -> None:
+    """All at once: another process may be making the same."""
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}")
+    save_policy(model, tokenizer, folder=partial)
+    try:
+        partial.rename(folder)
+    except OSError:
+        shutil.rmtree(partial)
+        if not (folder / "config.json").exists():
+            raise
 
 
 def _rows(of: Streams) -> EncodedRows:

@@ -1,0 +1,157 @@
+"""Figures of an experiment as tables of text: every number comes from a committed run."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from itpo_core.experiments.measures import (
+    SeedInterval,
+    area,
+    conversations_to,
+    over_seeds,
+    recovered,
+)
+
+LEVELS = (0.6, 0.7, 0.8)
+Row = Mapping[str, float | int | str | None]
+Measured = Mapping[tuple[str, int], Sequence[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Column names and rows of text."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """Success by iteration of one arm, by seed, and its last row."""
+
+    success: Mapping[int, Sequence[float]]
+    rows: Mapping[int, Sequence[Row]]
+
+    def areas(self) -> dict[int, float]:
+        """Area under each seed's curve."""
+        return {seed: area(values) for seed, values in self.success.items()}
+
+    def last(self, name: str) -> dict[int, float]:
+        """A figure of each seed's last iteration."""
+        return {seed: float(rows[-1][name] or 0.0) for seed, rows in self.rows.items() if name in rows[-1]}
+
+    def mean(self, name: str) -> float | None:
+        """Mean of a figure over all iterations of all seeds; None where no row has it."""
+        values = [float(row[name] or 0.0) for rows in self.rows.values() for row in rows if name in row]
+        return sum(values) / len(values) if values else None
+
+
+def curves_of(measured: Measured, arm: str) -> Curves:
+    """The arm's curves over the seeds that were run."""
+    rows = {seed: found for (name, seed), found in sorted(measured.items()) if name == arm}
+    return Curves({seed: [float(row["success"] or 0.0) for row in each] for seed, each in rows.items()}, rows)
+
+
+def curve_table(
+    measured: Measured, *, arms: Sequence[str], baseline: str, oracle: str, conversations: int
+) -> Table:
+    """One line per arm: area, difference to the baseline, conversations to levels, final success."""
+    found = {arm: curves_of(measured, arm) for arm in arms}
+    base, top = found[baseline], found.get(oracle)
+    columns = ("arm", "seeds", "area under the curve", f"less {baseline} (paired)", "of the oracle's gain")
+    columns += tuple(f"conversations to {level:.0%}" for level in LEVELS)
+    columns += ("final success", "turns", "entropy", "rank with oracle: all / open", "CPU-s per iteration")
+    return Table(
+        columns,
+        tuple(
+            _curve_row(arm, found[arm], base=base, top=top, conversations=conversations)
+            for arm in arms
+            if found[arm].success
+        ),
+    )
+
+
+def _curve_row(
+    arm: str, curves: Curves, *, base: Curves, top: Curves | None, conversations: int
+) -> tuple[str, ...]:
+    areas, base_areas = curves.areas(), base.areas()
+    paired = [areas[seed] - base_areas[seed] for seed in areas if seed in base_areas]
+    part = None
+    if top is not None and top.success:
+        common = [seed for seed in areas if seed in base_areas and seed in top.areas()]
+        pick: Callable[[dict[int, float]], list[float]] = lambda values: [values[seed] for seed in common]  # noqa: E731
+        part = recovered(pick(areas), baseline=pick(base_areas), oracle=pick(top.areas()))
+    ranks = [curves.mean(name) for name in ("rank_oracle", "rank_oracle_open")]
+    return (
+        f"`{arm}`",
+        str(len(areas)),
+        interval(over_seeds(list(areas.values())), digits=3),
+        interval(over_seeds(paired), digits=3, signed=True) if paired else "",
+        "" if part is None else f"{part:.0%}",
+        *(reached(curves, level, conversations=conversations) for level in LEVELS),
+        interval(over_seeds([100 * value for value in curves.last("final_success").values()]), digits=1),
+        _number(curves.last("turns"), digits=2),
+        _number(curves.last("entropy"), digits=2),
+        " / ".join("" if value is None else f"{value:.2f}" for value in ranks),
+        "" if (seconds := curves.mean("cpu_seconds")) is None else f"{seconds:.1f}",
+    )
+
+
+def reached(curves: Curves, level: float, *, conversations: int) -> str:
+    """Mean over the seeds that came to the level, and how many of them did."""
+    found = [
+        conversations_to(level, success, per_iteration=conversations) for success in curves.success.values()
+    ]
+    came = [value for value in found if value is not None]
+    if not came:
+        return f"- (0 of {len(found)})"
+    return f"{sum(came) / len(came):,.0f} ({len(came)} of {len(found)})"
+
+
+def interval(of: SeedInterval, *, digits: int, signed: bool = False) -> str:
+    """Mean [lower, upper]; the mean alone for one seed."""
+    sign = "+" if signed else ""
+    if of.lower is None or of.upper is None:
+        return f"{of.mean:{sign}.{digits}f}"
+    return f"{of.mean:{sign}.{digits}f} [{of.lower:{sign}.{digits}f}, {of.upper:{sign}.{digits}f}]"
+
+
+def seed_table(measured: Measured, *, arms: Sequence[str]) -> Table:
+    """Success in percent of every iteration, one line per arm and seed."""
+    lines = []
+    for arm in arms:
+        for seed, success in curves_of(measured, arm).success.items():
+            lines.append((f"`{arm}`", str(seed), " ".join(f"{100 * value:.0f}" for value in success)))
+    return Table(("arm", "seed", "success of each iteration's own conversations (%)"), tuple(lines))
+
+
+def probe_table(measured: Measured) -> Table:
+    """Rows of a probe with the same words side by side over seeds: mean and interval of every number."""
+    words: dict[tuple[str, ...], dict[str, list[float]]] = {}
+    texts = sorted({name for rows in measured.values() for name in _texts(rows)})
+    names: list[str] = []
+    for rows in measured.values():
+        for row in rows:
+            figures = words.setdefault(tuple(str(row.get(name, "")) for name in texts), {})
+            for name, value in row.items():
+                if name not in texts and value is not None:
+                    figures.setdefault(name, []).append(float(value))
+                    names += [] if name in names else [name]
+    lines = [
+        (*key, *(interval(over_seeds(each[name]), digits=3) if name in each else "" for name in names))
+        for key, each in words.items()
+    ]
+    return Table((*texts, *names), tuple(lines))
+
+
+def markdown(table: Table) -> str:
+    """As a Markdown table."""
+    lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in table.rows), ""])
+
+
+def _texts(rows: Sequence[Row]) -> set[str]:
+    return {name for row in rows for name, value in row.items() if isinstance(value, str)}
+
+
+def _number(values: Mapping[int, float], *, digits: int) -> str:
+    return f"{sum(values.values()) / len(values):.{digits}f}" if values else ""
