@@ -156,6 +156,7 @@ CREDITS = _schema(
     *(_optional(f"advantage_{method}", pa.float64()) for method in CREDIT_METHODS),
     _required("advantage", pa.float64()),  # of the algorithm that trains
     _optional("token_advantages", pa.list_(pa.float32())),  # null: every token has the turn's advantage
+    _optional("token_advantages", pa.list_(pa.float32())),  # null: every token has the turn's advantage
     _required("algorithm", pa.string()),
 )
 

@@ -36,6 +36,7 @@ class Algorithm(StrEnum):
     UNIFORM = "uniform"
     DIRICHLET = "dirichlet"
     ORACLE_PI = "oracle_pi"
+    ITERATIVE_PPO = "iterative_ppo"
 
 
 class _Section(BaseModel):
@@ -216,11 +217,14 @@ class Q(_Section):
 class Credit(_Section):
     """From scores to advantages."""
 
+    later = frozenset({"profile"})
     algorithm: Algorithm = Algorithm.NORM_ITPO_SHARE
     advantage: Literal["grpo", "rloo"] = "grpo"
     share: Fraction = 0.5
     temperature: PositiveFloat = 0.4
     std_floor: PositiveFloat = 1e-4
+    # Whose conventions hold wherever frameworks disagree; numbers stay those of this file.
+    profile: Literal["safe", "verl", "skyrl", "trl", "openrlhf", "nemo_rl", "itpo_reference"] = "safe"
 
 
 class Train(_Section):
