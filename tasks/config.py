@@ -8,58 +8,30 @@ import hashlib
 import json
 import re
 import tomllib
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+
+from tasks.config_credit import Algorithm as Algorithm
+from tasks.config_credit import Credit, Q, fault_of_pair
+from tasks.config_parts import Fraction, NonNegative, Positive, PositiveFloat, Section
 
 EXPERIMENT_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 ExperimentName = Annotated[str, StringConstraints(pattern=EXPERIMENT_PATTERN)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[int, Field(ge=1)]
-PositiveFloat = Annotated[float, Field(gt=0.0)]
-NonNegative = Annotated[float, Field(ge=0.0)]
 
 
 class ConfigError(ValueError):
     """The configuration is unusable; the message names the value and the remedy."""
 
 
-class Algorithm(StrEnum):
-    """The turn reward that trains the policy (see README, glossary)."""
-
-    NORM_ITPO_SHARE = "norm_itpo_share"
-    OUTCOME = "outcome"
-    ITPO = "itpo"
-    NORM_ITPO = "norm_itpo"
-    UNIFORM = "uniform"
-    DIRICHLET = "dirichlet"
-    ORACLE_PI = "oracle_pi"
-    ITERATIVE_PPO = "iterative_ppo"
-
-
-class _Section(BaseModel):
-    """`later` names keys that came after lakes had been filled: at their default they change nothing, so they
-    are no part of what a stage commits under, and a lake from before them is gone on with."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    later: ClassVar[frozenset[str]] = frozenset()
-
-    def committed(self) -> dict[str, Any]:  # Any: JSON values
-        """The section as JSON, without later keys that are at their default."""
-        fields, values = type(self).model_fields, dict(self)
-        idle = {name for name in self.later if values[name] == fields[name].default}
-        return self.model_dump(mode="json", exclude=idle)
-
-
-class Lake(_Section):
+class Lake(Section):
     """Where the data lives: `file:///…` or a plain path (S3 comes behind the same protocol)."""
 
     root: str = "lake"
 
 
-class Domain(_Section):
+class Domain(Section):
     """Which environment, and how hard."""
 
     later = frozenset({"business", "business_accepts", "business_edits"})
@@ -80,7 +52,7 @@ class Domain(_Section):
         return self
 
 
-class Logs(_Section):
+class Logs(Section):
     """Where iteration 0 comes from: log files to import, or scripted logs written when `paths` is empty."""
 
     paths: tuple[str, ...] = ()
@@ -91,7 +63,7 @@ class Logs(_Section):
     supervised_only_personas: tuple[str, ...] = ("direct_request",)  # the reward model does not see these
 
 
-class Model(_Section):
+class Model(Section):
     """The policy network: a built-in size, or a folder of any Hugging Face causal LM with a chat template."""
 
     size: Literal["xs", "s", "m", "l"] = "xs"
@@ -99,7 +71,7 @@ class Model(_Section):
     max_context_tokens: Positive = 256
 
 
-class Sampling(_Section):
+class Sampling(Section):
     """How the policy is sampled, in rollouts and in evaluation alike."""
 
     temperature: NonNegative = 1.0
@@ -107,7 +79,7 @@ class Sampling(_Section):
     max_new_tokens: Positive = 16
 
 
-class Collect(_Section):
+class Collect(Section):
     """One iteration's rollouts."""
 
     later = frozenset({"explore_share", "explore_epsilon", "explore_temperature", "personas"})
@@ -133,7 +105,7 @@ class Collect(_Section):
         return self
 
 
-class Curate(_Section):
+class Curate(Section):
     """Which conversations may train."""
 
     token_cost: NonNegative = 0.002
@@ -142,7 +114,7 @@ class Curate(_Section):
     drop_duplicates: bool = False
 
 
-class WarmStart(_Section):
+class WarmStart(Section):
     """Supervised start of policy version 0, and the gates that it must pass."""
 
     steps: Positive = 250
@@ -153,7 +125,7 @@ class WarmStart(_Section):
     min_start_success: Fraction = 0.2
 
 
-class Reward(_Section):
+class Reward(Section):
     """The implicit process reward model."""
 
     beta: PositiveFloat = 0.2
@@ -178,56 +150,7 @@ class Reward(_Section):
         return self
 
 
-class Q(_Section):
-    """The turn-level Q-function (or critic) that is fitted to raw outcomes.
-
-    `reference` is what its log-ratio compares with. A fit that starts fresh, from the collecting policy, runs
-    `first_epochs`; one that continues from the Q of the iteration before runs `epochs`.
-    """
-
-    kind: Literal["dueling_logratio", "scalar_head", "implicit_prm", "value"] = "dueling_logratio"
-    beta: PositiveFloat = 1.0
-    learning_rate: PositiveFloat = 3e-4
-    head_learning_rate: PositiveFloat = 2e-3
-    start: Literal["fresh", "continue"] = "fresh"
-    first_epochs: Positive = 3
-    epochs: Positive = 1
-    minibatch: Positive = 64
-    replay_iterations: Annotated[int, Field(ge=0)] = 0
-    reference: Literal["collector", "initial"] = "collector"
-    targets: Literal["monte_carlo", "td_lambda"] = "monte_carlo"
-    td_lambda: Fraction = 0.9  # used with targets = "td_lambda"
-    gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    members: Positive = 1
-    pessimism: NonNegative = 0.5  # Q is the members' mean less so many of their standard deviations
-    cross_fit: bool = False  # every turn is valued by a model that has not learnt its conversation
-    min_heldout_conversations: Annotated[int, Field(ge=2)] = 200
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> "Q":
-        if self.cross_fit and self.members > 1:
-            raise ValueError(f"q.cross_fit with q.members {self.members}: set one of the two back")
-        if self.kind == "scalar_head" and self.targets == "td_lambda":
-            raise ValueError(
-                'q.kind "scalar_head" has no value before a turn: use q.targets "monte_carlo" or another kind'
-            )
-        return self
-
-
-class Credit(_Section):
-    """From scores to advantages."""
-
-    later = frozenset({"profile"})
-    algorithm: Algorithm = Algorithm.NORM_ITPO_SHARE
-    advantage: Literal["grpo", "rloo"] = "grpo"
-    share: Fraction = 0.5
-    temperature: PositiveFloat = 0.4
-    std_floor: PositiveFloat = 1e-4
-    # Whose conventions hold wherever frameworks disagree; numbers stay those of this file.
-    profile: Literal["safe", "verl", "skyrl", "trl", "openrlhf", "nemo_rl", "itpo_reference"] = "safe"
-
-
-class Train(_Section):
+class Train(Section):
     """The policy step; per iteration, `decay` multiplies the rate and the clip's excess over `clip_floor`."""
 
     trainer: Literal["torch_local"] = "torch_local"
@@ -244,7 +167,7 @@ class Train(_Section):
     max_gradient_norm: PositiveFloat = 1.0
 
 
-class Improve(_Section):
+class Improve(Section):
     """The improvement step of `iterative_ppo`: fresh turns at visited histories, with Q as reward.
 
     Per iteration, `learning_rate_decay` multiplies the rate and `kl_growth` the weight of the penalty. How
@@ -270,7 +193,7 @@ class Improve(_Section):
     max_gradient_norm: PositiveFloat = 1.0
 
 
-class Evaluate(_Section):
+class Evaluate(Section):
     """Held-out evaluation of candidate and incumbent on common scenarios and simulator seeds."""
 
     unseen_scenarios: Positive = 1536
@@ -278,7 +201,7 @@ class Evaluate(_Section):
     bootstrap: Positive = 2000
 
 
-class Decide(_Section):
+class Decide(Section):
     """The promotion gate; thresholds in fractions of success and nats per token."""
 
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
@@ -288,7 +211,7 @@ class Decide(_Section):
     min_entropy: NonNegative = 0.02
 
 
-class Config(_Section):
+class Config(Section):
     """An experiment from logs to policy. `seed` is the root of every random choice."""
 
     experiment: ExperimentName
@@ -315,6 +238,13 @@ class Config(_Section):
             raise ValueError(
                 "collect.explore_share needs a policy that samples: set sampling.temperature above 0"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _valued(self) -> "Config":
+        fault = fault_of_pair(self.credit, self.q)
+        if fault is not None:
+            raise ValueError(fault)
         return self
 
     @model_validator(mode="after")

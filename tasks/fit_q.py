@@ -19,6 +19,7 @@ from itpo_core.tokens import ChatFormat
 from storage import commits, registry, weights
 from storage.commits import Commit
 from storage.rows import Table, to_table
+from tasks.config_credit import is_cross_fitted, q_kind
 from tasks.context import Context, StageResult, finished
 from tasks.kept import fitting, kept_conversations, labelled
 from tasks.metrics import metrics_table
@@ -122,7 +123,7 @@ def read_data(context: Context, iteration: int, *, chat: ChatFormat) -> Labelled
 
 def starts(context: Context, sources: dict[str, Commit], *, chat: ChatFormat) -> Callable[[int], QModel]:
     """Gives each member its start weights: the previous fit's, or the collector's and an empty head."""
-    settings = context.config.q
+    settings, kind = context.config.q, q_kind(context.config.credit, context.config.q)
     if "previous" in sources:
         folder = context.artifact_folder(sources["previous"])
         return lambda place: load_members(folder)[place]
@@ -130,7 +131,7 @@ def starts(context: Context, sources: dict[str, Commit], *, chat: ChatFormat) ->
 
     def fresh(place: int) -> QModel:
         model, _ = load_policy(folder)
-        return new_q(settings.kind, model, beta=settings.beta, suppressed_ids=chat.suppressed_ids)
+        return new_q(kind, model, beta=settings.beta, suppressed_ids=chat.suppressed_ids)
 
     return fresh
 
@@ -150,7 +151,7 @@ def recipe(context: Context, *, continues: bool) -> QRecipe:
         td_lambda=settings.td_lambda if settings.targets == "td_lambda" else 1.0,
         members=settings.members,
         pessimism=settings.pessimism,
-        cross_fit=settings.cross_fit,
+        cross_fit=is_cross_fitted(context.config.credit, settings),
         min_conversations=settings.min_heldout_conversations,
     )
 
