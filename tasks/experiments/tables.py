@@ -126,31 +126,33 @@ def seed_table(measured: Measured, *, arms: Sequence[str]) -> Table:
 
 def probe_table(measured: Measured) -> Table:
     """Rows of a probe with the same words side by side over seeds: mean and interval of every number."""
-    words: dict[tuple[str, ...], dict[str, list[float]]] = {}
-    texts = sorted({name for rows in measured.values() for name in _texts(rows)})
-    names: list[str] = []
-    for rows in measured.values():
-        for row in rows:
-            figures = words.setdefault(tuple(str(row.get(name, "")) for name in texts), {})
-            for name, value in row.items():
-                if name not in texts and value is not None:
-                    figures.setdefault(name, []).append(float(value))
-                    names += [] if name in names else [name]
-    lines = [
-        (*key, *(interval(over_seeds(each[name]), digits=3) if name in each else "" for name in names))
-        for key, each in words.items()
-    ]
-    return Table((*texts, *names), tuple(lines))
+    rows = [row for found in measured.values() for row in found]
+    words = sorted({name for row in rows for name, value in row.items() if isinstance(value, str)})
+    names = list(dict.fromkeys(name for row in rows for name in row if name not in words))
+    found: dict[tuple[str, ...], dict[str, list[float]]] = {}
+    for row in rows:
+        figures = found.setdefault(tuple(str(row.get(word, "")) for word in words), {})
+        for name in names:
+            figures.setdefault(name, []).extend(_numbers(row, name))
+    return Table(
+        (*words, *names),
+        tuple((*key, *(_spread(figures[name]) for name in names)) for key, figures in found.items()),
+    )
+
+
+def _numbers(row: Row, name: str) -> list[float]:
+    value = row.get(name)
+    return [] if value is None else [float(value)]
+
+
+def _spread(values: Sequence[float]) -> str:
+    return interval(over_seeds(values), digits=3) if values else ""
 
 
 def markdown(table: Table) -> str:
     """As a Markdown table."""
     lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in table.rows), ""])
-
-
-def _texts(rows: Sequence[Row]) -> set[str]:
-    return {name for row in rows for name, value in row.items() if isinstance(value, str)}
 
 
 def _number(values: Mapping[int, float], *, digits: int) -> str:
