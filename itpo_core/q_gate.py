@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from itpo_core.q_losses import check_targets, cross_entropies
@@ -19,14 +20,17 @@ from itpo_core.reward_model import TurnCalibration
 from itpo_core.statistics import Interval, auc_interval, brier, paired_interval, spearman
 
 MIN_CONVERSATIONS = 200
+RATE_FLOOR = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOutQ:
     """Turn-level figures, in nats where they are cross-entropies.
 
-    `base_rate_entropy` is that of always predicting the held-out mean; `improvement` how far the model lies
-    below it. `auc` and `explained_variance` are None when all targets are alike.
+    `base_rate_entropy` is that of always predicting the held-out mean. `improvement` is how far the model
+    lies below always predicting the base rate known before: no rival knows the held-out mean, and how far
+    that lies from the known one is luck that would drown what Q has learnt. `auc` and `explained_variance`
+    are None when all targets are alike.
     """
 
     conversations: int
@@ -60,12 +64,18 @@ class Ranking:
 
 
 def held_out_q(
-    logits_BK: Tensor, targets_BK: Tensor, *, clusters: Sequence[object], judging: Judging
+    logits_BK: Tensor,
+    targets_BK: Tensor,
+    *,
+    clusters: Sequence[object],
+    judging: Judging,
+    known_rate: float | None = None,
 ) -> HeldOutQ | None:
     """Judge raw outputs against targets in [0, 1]; turns with a NaN target are left out.
 
-    None when fewer than two clusters have a target: an interval needs two. Raises ValueError for a target
-    outside [0, 1].
+    `known_rate` is the mean target of the turns that Q was fitted on (left out: the held-out mean). None when
+    fewer than two clusters have a target: an interval needs two. Raises ValueError for a target outside
+    [0, 1].
     """
     known_BK = ~targets_BK.isnan()
     row_N = known_BK.nonzero()[:, 0].tolist()
@@ -75,14 +85,15 @@ def held_out_q(
     logits_N, targets_N = logits_BK[known_BK].double(), targets_BK[known_BK].double()
     check_targets(targets_N, loss="cross_entropy")
     model_N = cross_entropies(logits_N, targets_N)
-    base_N = cross_entropies(targets_N.mean().logit(eps=1e-12).expand_as(targets_N), targets_N)
+    own_rate = float(targets_N.mean())
+    known_N = _constant_entropies(own_rate if known_rate is None else known_rate, targets_N)
     chances_N = logits_N.sigmoid()
     return HeldOutQ(
         conversations=len(set(row_N)),
         turns=len(row_N),
         cross_entropy=float(model_N.mean()),
-        base_rate_entropy=float(base_N.mean()),
-        improvement=_improvement(base_N - model_N, clusters_N, judging=judging),
+        base_rate_entropy=float(_constant_entropies(own_rate, targets_N).mean()),
+        improvement=_improvement(known_N - model_N, clusters_N, judging=judging),
         brier=brier(chances_N.tolist(), targets_N.tolist()),
         auc=auc_interval(
             logits_N.tolist(),
@@ -120,16 +131,21 @@ def calibration_of_turns(predicted_BK: Tensor, targets_BK: Tensor) -> tuple[Turn
 
 
 def gate(judged: HeldOutQ | None, *, min_conversations: int = MIN_CONVERSATIONS) -> Gate:
-    """Open only with enough held-out conversations and a Q that is surely better than the base rate."""
+    """Open only with enough held-out conversations and a Q that is surely better than the base rate.
+
+    Better than the held-out base rate as it turned out, so that no constant passes by luck; and so much
+    better than the one known before that the interval of the difference lies above 0.
+    """
     found = 0 if judged is None else judged.conversations
     if judged is None or found < min_conversations:
         return Gate(False, f"{found} held-out conversations, {min_conversations} are needed: collect more")
     against = (
         f"held-out cross-entropy {judged.cross_entropy:.4f} against the base rate's "
-        f"{judged.base_rate_entropy:.4f}, better by {judged.improvement.mean:.4f} nats "
+        f"{judged.base_rate_entropy:.4f}, better than the rate known before by {judged.improvement.mean:.4f} "
         f"[{judged.improvement.lower:.4f}, {judged.improvement.upper:.4f}]"
     )
-    if not judged.improvement.lower > 0:
+    below = judged.cross_entropy < judged.base_rate_entropy
+    if not (below and judged.improvement.lower > 0):
         return Gate(False, f"Q is not clearly better than the base rate: {against}")
     return Gate(True, f"Q is better than the base rate: {against}")
 
@@ -167,6 +183,11 @@ def ranking_within(
         pairs=len(wins),
         pair_accuracy=float(np.mean(wins)) if wins else None,
     )
+
+
+def _constant_entropies(rate: float, targets_N: Tensor) -> Tensor:
+    logit_N = torch.full_like(targets_N, rate).logit(eps=RATE_FLOOR)
+    return cross_entropies(logit_N, targets_N)
 
 
 def _pair_wins(guessed: Sequence[float], true: Sequence[float], *, min_difference: float) -> list[float]:

@@ -78,6 +78,8 @@ def run_recipe(
 ) -> QResult:
     """Fit, score every conversation and judge on the newest held-out ones.
 
+    With cross-fitting all of the newest are judged: none was seen by the model that scored it, and a gate on
+    all of them decides what one on a tenth leaves open.
     `make(place)` gives member `place` with its start weights, a fresh copy at every call. The best epoch is
     picked on the same held-out rows, which favours Q by little: an epoch is one of a few. Raises ValueError
     for cross-fitting of more than one member, and what `fit_q` raises.
@@ -98,7 +100,7 @@ def run_recipe(
         found, ratios_BK = _blind(make, of, recipe=recipe, speaker=speaker)
     else:
         found, ratios_BK = _scored(members, of, recipe=recipe, speaker=speaker)
-    judged = _judged(found.mean.logits_BK, of, judging=judging)
+    judged = _judged(found.mean.logits_BK, of, judging=judging, blind=recipe.cross_fit)
     decision = gate(judged, min_conversations=recipe.min_conversations)
     return QResult(members, fits, _turn_values(members[0].kind, found, ratios_BK), judged, decision)
 
@@ -162,13 +164,15 @@ def _centred(member: QModel, of: QSet, *, speaker: Speaker) -> Tensor:
     )
 
 
-def _judged(logits_BK: Tensor, of: QSet, *, judging: Judging) -> HeldOutQ | None:
-    rows_N = (of.held_out_B & of.newest_B).nonzero()[:, 0]
+def _judged(logits_BK: Tensor, of: QSet, *, judging: Judging, blind: bool) -> HeldOutQ | None:
+    rows_N = (of.newest_B if blind else of.held_out_B & of.newest_B).nonzero()[:, 0]
+    learnt_BK = of.data.targets_BK[~of.held_out_B]
     return held_out_q(
         logits_BK[rows_N],
         of.data.targets_BK[rows_N],
         clusters=[of.clusters_B[row] for row in rows_N.tolist()],
         judging=judging,
+        known_rate=float(learnt_BK[~learnt_BK.isnan()].double().mean()),
     )
 
 

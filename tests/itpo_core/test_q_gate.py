@@ -71,7 +71,7 @@ def test_a_q_that_knows_opens_the_gate_and_says_by_how_much() -> None:
     decision = gate(judged(*drawn(400)))
 
     assert decision.open
-    assert "better by" in decision.reason
+    assert "0.5162 against" in decision.reason
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -101,6 +101,30 @@ def test_a_q_that_may_be_better_by_luck_alone_stays_closed() -> None:
     assert found.improvement.mean == pytest.approx(0.0037, abs=5e-4)
     assert found.improvement.lower < 0 < found.improvement.upper
     assert not gate(found).open
+
+
+def test_no_constant_passes_because_the_held_out_talks_happened_to_go_better() -> None:
+    targets_BK = (torch.arange(400) % 10 < 6).float()[:, None]
+    constant_BK = torch.full((400, 1), 0.2)
+
+    found = held_out_q(constant_BK, targets_BK, clusters=range(400), judging=JUDGING, known_rate=0.3)
+
+    assert found is not None
+    assert found.improvement.lower > 0
+    assert not gate(found).open
+
+
+def test_a_shift_of_the_base_rate_does_not_drown_what_q_knows() -> None:
+    # Fitted where 35 of 100 succeed, judged where the same Q meets better luck.
+    logits_BK, targets_BK = drawn(400)
+    unlucky_BK = logits_BK - 0.5
+
+    own = judged(unlucky_BK, targets_BK).improvement
+    known = held_out_q(unlucky_BK, targets_BK, clusters=range(400), judging=JUDGING, known_rate=0.35)
+
+    assert known is not None
+    assert known.improvement.mean > own.mean
+    assert gate(known).open
 
 
 def test_a_good_q_on_too_few_conversations_stays_closed() -> None:
