@@ -72,12 +72,20 @@ def turn_token_counts(of: Streams) -> Tensor:
     return counts_BK.scatter_add(1, of.turn_BT.clamp(min=0), of.is_policy_BT.long())
 
 
-def spread_over_tokens(values: Sequence[Sequence[float]], of: Streams) -> Tensor:
-    """Give every policy token its turn's value; zero elsewhere. Float32 [B, T]."""
-    values_BK = torch.zeros(len(of.ids), max((len(row) for row in values), default=1))
-    for row, by_turn in enumerate(values):
-        values_BK[row, : len(by_turn)] = torch.tensor(by_turn)
-    return values_BK.gather(1, of.turn_BT.clamp(min=0)) * of.is_policy_BT
+def laid_on_tokens(values: Sequence[Sequence[float]], of: Streams) -> Tensor:
+    """Give each conversation's policy tokens these values, in order; zero elsewhere. Float32 [B, T].
+
+    Raises ValueError, naming the conversation, when there are not as many values as policy tokens.
+    """
+    counts_B = of.is_policy_BT.sum(dim=1).tolist()
+    for conversation, row, count in zip(of.ids, values, counts_B, strict=True):
+        if len(row) != count:
+            raise ValueError(
+                f"conversation {conversation}: {len(row)} values for {count} policy tokens; give credit anew"
+            )
+    laid_BT = torch.zeros(of.tokens_BT.shape, dtype=torch.float32)
+    laid_BT[of.is_policy_BT] = torch.tensor([value for row in values for value in row], dtype=torch.float32)
+    return laid_BT
 
 
 def _check_spoken(conversation: str, turns: Sequence[TurnTokens]) -> None:

@@ -1,7 +1,8 @@
 -- Grain:  one row per credited turn.
--- Reads:  turns, credits   (of one iteration)
+-- Reads:  turns, curated, credits   (of one iteration)
 -- Params: none
 -- Drops:  turns without credit (their conversation was not kept).
+-- Order:  conversation_id, turn_index
 
 select
     turns.conversation_id,
@@ -11,8 +12,12 @@ select
     turns.response_ids,
     turns.logprobs,
     turns.temperature,
-    credits.advantage
+    curated.group_id,
+    curated.outcome,
+    credits.advantage,
+    credits.token_advantages
 from turns
+inner join curated on turns.conversation_id = curated.conversation_id
 inner join credits
     on turns.conversation_id = credits.conversation_id
     and turns.turn_index = credits.turn_index

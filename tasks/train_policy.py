@@ -1,40 +1,58 @@
-"""Train: credited turns and the parent's weights become a registered candidate. Blind to the algorithm."""
+"""Train: credited turns (or Q) and the parent's weights become a registered candidate."""
 
 import shutil
-from collections.abc import Callable, Mapping
-from itertools import groupby
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from itpo_core.exploration import first_on_policy, from_turn
 from itpo_core.identifiers import derive_seed
+from itpo_core.loss_settings import loss_settings
 from itpo_core.policy_losses import decayed
-from itpo_core.streams import TurnTokens, spread_over_tokens, streams
+from itpo_core.profiles import PROFILES
+from itpo_core.streams import laid_on_tokens
 from itpo_core.trainers.base import PolicySettings, Trainer, TrainingBatch, TrainingResult
 from storage import commits, registry, weights
 from storage.commits import Commit
 from storage.registry import PolicyVersion
-from storage.warehouse import run_sql
+from tasks import improve
 from tasks.config import Train
 from tasks.context import Context, StageResult, finished
 from tasks.metrics import metrics_table
+from tasks.training import Job, Progress, Row, SpokenTurns, spoken_turns
 
-Progress = Callable[[int, int], None]
+
+@dataclass(frozen=True, slots=True)
+class PolicyStep:
+    """One way to make a candidate: commits it reads besides credit and parent, its settings, the work."""
+
+    sources: Callable[[Context], Mapping[str, Commit]]
+    sections: Sequence[str]
+    train: Callable[[Context, Job], TrainingResult]
 
 
 def run(context: Context, *, on_progress: Progress | None = None) -> StageResult:
     """Commit the candidate's weights with its metrics, and register it."""
     parent = parent_version(context)
-    credit = context.read("credit")
-    parents = {"credit": credit.digest, "policy": context.read("policy", parent.iteration).digest}
-    inputs = {**context.config.section("train"), "seed": str(context.config.seed), "parent": parent.name}
+    step = STEPS.get(context.config.credit.algorithm.value, CREDITED)
+    sources = {
+        "credit": context.read("credit"),
+        "policy": context.read("policy", parent.iteration),
+        **step.sources(context),
+    }
+    parents = {role: commit.digest for role, commit in sources.items()}
+    inputs = {
+        **context.config.section(*step.sections),
+        "seed": str(context.config.seed),
+        "parent": parent.name,
+    }
     existing = context.find("policy")
     if existing is not None:
         commits.check_inputs(existing, parents=parents, inputs=inputs)
         register(context, existing, parent=parent.name)
         return finished("train_policy", existing, resumed=True)
-    commit, result = train(
-        context, credit, parent=parent, parents=parents, inputs=inputs, on_progress=on_progress
-    )
+    out_folder = context.work_folder("train", "policy")
+    job = Job(sources, parent, out_folder, on_progress or (lambda done, total: None))
+    result = step.train(context, job)
+    commit = commit_candidate(context, result, job=job, inputs=inputs)
     register(context, commit, parent=parent.name)
     return finished("train_policy", commit, resumed=False, figures=dict(result.summary))
 
@@ -45,84 +63,101 @@ def parent_version(context: Context) -> PolicyVersion:
     return {version.name: version for version in registry.versions(context.store, context.experiment)}[name]
 
 
-def train(
-    context: Context,
-    credit: Commit,
-    *,
-    parent: PolicyVersion,
-    parents: dict[str, str],
-    inputs: dict[str, str],
-    on_progress: Progress | None,
-) -> tuple[Commit, TrainingResult]:
-    """Run the trainer in a scratch folder and commit what it wrote."""
-    out_folder = context.work_folder("train", "policy")
-    result = trainer(context.config.train).train(
-        training_batch(context, credit),
-        parent_version=parent.name,
-        start_folder=context.policy_folder(parent),
-        out_folder=out_folder,
-        settings=policy_settings(context),
-        on_step=on_progress or (lambda done, total: None),
-    )
+def commit_candidate(
+    context: Context, result: TrainingResult, *, job: Job, inputs: Mapping[str, str]
+) -> Commit:
+    """Commit what the step left in its folder, and forget the scratch copy."""
     commit = commits.commit(
         context.store,
         context.key("policy"),
         tables={"metrics": metrics_table("train_policy", summary=result.summary, steps=result.steps)},
-        parents=parents,
+        parents={role: commit.digest for role, commit in job.sources.items()},
         inputs=inputs,
-        artifacts=weights.put_folder(context.store, context.key("policy"), folder=out_folder),
+        artifacts=weights.put_folder(context.store, context.key("policy"), folder=job.out_folder),
         attempt=context.attempt,
     )
     shutil.rmtree(context.work_folder("train"))
-    return commit, result
+    return commit
 
 
-def training_batch(context: Context, credit: Commit) -> TrainingBatch:
-    """Every credited conversation as one stream of tokens with its turn advantages spread over its tokens."""
-    rows = run_sql(
-        "training_turns.sql",
-        relations={
-            "turns": commits.table_paths(context.store, context.read("rollouts"), table="turns"),
-            "credits": commits.table_paths(context.store, credit, table="credits"),
-        },
-        parameters={},
-    ).to_pylist()
-    common = context.config.sampling.temperature
-    by_conversation = {
-        conversation: list(turns)
-        for conversation, turns in groupby(rows, key=lambda row: row["conversation_id"])
-    }
-    # Turns up to the last explored one are heard, not trained on: see docs/decisions/0007.
-    firsts = {
-        name: first_on_policy([row["temperature"] for row in turns], common)
-        for name, turns in by_conversation.items()
-    }
-    trained = {name: turns for name, turns in by_conversation.items() if firsts[name] < len(turns)}
-    batch = streams(
-        {name: from_turn([_tokens(row) for row in turns], firsts[name]) for name, turns in trained.items()}
+def credited_sources(context: Context) -> dict[str, Commit]:
+    """The initial policy where the profile's KL is to a policy that stays; else nothing more."""
+    return {"reference": context.read("policy", 0)} if needs_reference(policy_settings(context)) else {}
+
+
+def train_on_credit(context: Context, job: Job) -> TrainingResult:
+    """Run the configured trainer, which is blind to the algorithm, on credited turns."""
+    settings = policy_settings(context)
+    batch = training_batch(context, spoken_turns(context, job.sources["credit"]))
+    if needs_reference(settings):
+        batch = with_reference(context, batch, reference=job.sources["reference"])
+    return trainer(context.config.train).train(
+        batch,
+        parent_version=job.parent.name,
+        start_folder=context.policy_folder(job.parent),
+        out_folder=job.out_folder,
+        settings=settings,
+        on_step=job.on_progress,
     )
-    advantages = [
-        [float(row["advantage"]) for row in turns[firsts[name] :]] for name, turns in trained.items()
-    ]
+
+
+def training_batch(context: Context, spoken: SpokenTurns) -> TrainingBatch:
+    """Streams with the credit of their turns, or of their tokens where credit was given token by token."""
+    of = spoken.streams
+    groups = {row["group_id"]: None for row in spoken.firsts}
+    numbers = {group: number for number, group in enumerate(groups)}
+    advantages = [[value for row in turns for value in token_advantages(row)] for turns in spoken.turns]
     return TrainingBatch(
-        tokens_BT=batch.tokens_BT,
-        is_policy_BT=batch.is_policy_BT,
-        behaviour_logprobs_BT=batch.behaviour_logprobs_BT,
-        advantages_BT=spread_over_tokens(advantages, batch),
-        lengths_B=batch.lengths_B,
-        policy_versions=frozenset(row["policy_version"] for row in rows),
+        tokens_BT=of.tokens_BT,
+        is_policy_BT=of.is_policy_BT,
+        behaviour_logprobs_BT=of.behaviour_logprobs_BT,
+        advantages_BT=laid_on_tokens(advantages, of),
+        lengths_B=of.lengths_B,
+        policy_versions=spoken.policy_versions,
         temperature=context.config.sampling.temperature or 1.0,
+        turn_BT=of.turn_BT,
+        group_B=of.lengths_B.new_tensor([numbers[row["group_id"]] for row in spoken.firsts]),
+        # The outcome alone: a token cost would let every group of winners look varied.
+        reward_B=of.behaviour_logprobs_BT.new_tensor([row["outcome"] for row in spoken.firsts]),
     )
 
 
-def _tokens(row: Mapping[str, Any]) -> TurnTokens:  # Any: column values
-    return TurnTokens(row["prompt_ids"], row["response_ids"], row["logprobs"])
+def token_advantages(row: Row) -> list[float]:
+    """A turn's advantage token by token; the same on all its tokens where credit stops at turns."""
+    given = row["token_advantages"]
+    return [float(row["advantage"])] * len(row["response_ids"]) if given is None else list(given)
+
+
+def with_reference(context: Context, batch: TrainingBatch, *, reference: Commit) -> TrainingBatch:
+    """The batch with the log-probabilities of its tokens under the policy that stays."""
+    from itpo_core.logprobs import scored_logprobs
+    from itpo_core.tiny_policy import load_policy, suppressed_ids
+
+    model, _ = load_policy(context.artifact_folder(reference))
+    known_BT = scored_logprobs(
+        model,
+        batch.tokens_BT,
+        wanted_BT=batch.is_policy_BT,
+        lengths_B=batch.lengths_B,
+        suppressed_ids=suppressed_ids(model),
+        temperature=batch.temperature,
+    )
+    return replace(batch, reference_logprobs_BT=known_BT)
+
+
+def needs_reference(settings: PolicySettings) -> bool:
+    """Whether the step reads log-probabilities of a policy other than the parent."""
+    return settings.kl_reference == "reference" and settings.kl_weight > 0
 
 
 def policy_settings(context: Context) -> PolicySettings:
-    """The policy step of this iteration: learning rate and the clip's excess decay from iteration 1 on."""
+    """The policy step of this iteration in the forms of the profile.
+
+    Learning rate and the clip's excess decay from iteration 1 on. Numbers are the configuration's: a profile
+    says whether there is a dual clip, not how wide it is.
+    """
     settings, age = context.config.train, context.iteration - 1
-    return PolicySettings(
+    base = PolicySettings(
         epochs=settings.epochs,
         minibatch_conversations=settings.minibatch,
         learning_rate=settings.learning_rate * settings.decay**age,
@@ -134,6 +169,8 @@ def policy_settings(context: Context) -> PolicySettings:
         max_gradient_norm=settings.max_gradient_norm,
         seed=derive_seed(context.config.seed, "train", context.iteration),
     )
+    shaped = loss_settings(PROFILES[context.config.credit.profile], base)
+    return replace(shaped, dual_clip=None if shaped.dual_clip is None else settings.dual_clip)
 
 
 def trainer(settings: Train) -> Trainer:
@@ -163,3 +200,8 @@ def _torch_local() -> Trainer:
 
 
 TRAINERS: dict[str, Callable[[], Trainer]] = {"torch_local": _torch_local}
+
+CREDITED = PolicyStep(credited_sources, ("train",), train_on_credit)
+STEPS: dict[str, PolicyStep] = {
+    "iterative_ppo": PolicyStep(improve.sources, ("improve", "sampling"), improve.train)
+}
