@@ -12,7 +12,7 @@ from itpo_core.tiny_policy import create_policy, load_policy, save_policy, suppr
 from itpo_core.tokens import ChatFormat
 from itpo_core.trainers.warm_start import EncodedRows, WarmStartSettings, copy_accuracy, warm_start
 from storage import commits, weights
-from tasks import build
+from tasks import build, offline_credit
 from tasks.config import ConfigError
 from tasks.context import Context, StageResult, finished
 from tasks.kept import KeptConversation, kept_conversations
@@ -40,7 +40,11 @@ class Lessons:
 def run(context: Context, *, on_progress: Progress | None = None) -> StageResult:
     """Commit and register version 0."""
     parents = {"curated": context.read("curated").digest}
-    inputs = {**context.config.section("domain", "model", "warm_start"), "seed": str(context.config.seed)}
+    inputs = {
+        **context.config.section("domain", "model", "warm_start"),
+        **offline_credit.inputs(context),
+        "seed": str(context.config.seed),
+    }
     existing = context.find("policy")
     if existing is not None:
         commits.check_inputs(existing, parents=parents, inputs=inputs)
@@ -74,7 +78,8 @@ def start(
         settings=settings(context),
         on_step=on_progress,
     )
-    examined = {"final_loss": result.final_loss, **exam(model, lessons, chat=chat)}
+    offline = offline_credit.tune(context, model, lessons.dialogues)
+    examined = {"final_loss": result.final_loss, **offline, **exam(model, lessons, chat=chat)}
     folder = context.work_folder("policy")
     save_policy(model, tokenizer, folder=folder)
     return examined, [{"loss": loss} for loss in result.losses], folder
