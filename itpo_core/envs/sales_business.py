@@ -99,13 +99,13 @@ class BusinessPerson:
 
     def _recommend(self, told: frozenset[str], *, suggested: frozenset[str]) -> str:
         facts = [
-            f"{slot.name} {self._value(slot, told, suggested)}"
+            f"{slot.name} {self._value(slot, told, suggested=suggested)}"
             for slot in self._shop.needs_of(self._need.product)
         ]
         phrase = pick(self._random, ASSISTANT_PHRASES.recommendation)
         return phrase.format(product=self._need.product, facts=" ".join(facts))
 
-    def _value(self, slot: Slot, told: frozenset[str], suggested: frozenset[str]) -> str:
+    def _value(self, slot: Slot, told: frozenset[str], *, suggested: frozenset[str]) -> str:
         """What the customer told; else the one value that was suggested; else a guess."""
         if slot.name in told:
             return self._need.values[slot.name]
