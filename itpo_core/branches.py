@@ -26,7 +26,7 @@ from itpo_core.sampling import row_uniforms, sampler
 from itpo_core.tokens import suppress
 
 # So many branches share a pass: enough to keep the products busy, few enough that their caches stay small.
-BRANCHES_AT_ONCE = 1024
+BRANCHES_AT_ONCE = 512
 # Branches that have ended are fed along until they are more than this share of the slots.
 ENDED_SHARE = 0.25
 
