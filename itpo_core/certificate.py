@@ -24,6 +24,8 @@ from enum import StrEnum
 
 from itpo_core.decision import Gain
 
+STEEPEST_LOGIT = 0.25
+
 
 class QErrorKind(StrEnum):
     """What the held-out predictions of Q were compared with."""
@@ -143,6 +145,16 @@ def certify(
 def bound_per_turn(kl: float, *, beta: float, gap: float, error: float) -> float:
     """What Theorem 2 leaves of one visited state: beta KL - delta - 2 eps."""
     return beta * kl - gap - 2 * error
+
+
+def weight_on_success(kl_weight: float, *, reward_std: float, gain_raw: float, gain: float) -> float:
+    """beta of a step that took raw rewards over their deviation `reward_std` under a penalty `kl_weight`.
+
+    `gain` (on the scale of success) over `gain_raw` (on Q's raw scale) is how much success a unit of raw
+    reward was worth in this step; a quarter, the most that a logit can be worth, where they do not tell.
+    """
+    slope = gain / gain_raw if gain_raw and gain / gain_raw > 0 else STEEPEST_LOGIT
+    return kl_weight * reward_std * slope
 
 
 def shortfall(movement: Movement, *, beta: float) -> float:

@@ -24,10 +24,13 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How far the candidate moved: nats per token to its parent, entropy left, share of failed talks."""
+    """How far the candidate moved: nats per token to its parent, entropy left, share of failed talks.
+
+    `entropy` is None for a candidate that is its parent: no step measured it.
+    """
 
     kl: float
-    entropy: float
+    entropy: float | None
     failed_share: float
 
 
@@ -50,13 +53,21 @@ class Verdict:
     reason: str
 
 
-def decide(gain: Gain, drift: Drift, *, thresholds: Thresholds, incumbent_loss: Gain | None) -> Verdict:
+def decide(
+    gain: Gain,
+    drift: Drift,
+    *,
+    thresholds: Thresholds,
+    incumbent_loss: Gain | None,
+    withheld: str | None = None,
+) -> Verdict:
     """Promote only on a proven gain by a healthy candidate; roll back only on a proven loss; otherwise hold.
 
     `gain` is candidate minus incumbent. `incumbent_loss` is the incumbent's predecessor minus the incumbent,
-    measured afresh on the same scenarios; None when there is no predecessor.
+    measured afresh on the same scenarios; None when there is no predecessor. `withheld` says why no step was
+    taken: such a candidate is its parent and never promoted.
     """
-    alarm = drift_alarm(drift, thresholds)
+    alarm = withheld or drift_alarm(drift, thresholds)
     if gain.lower > thresholds.min_gain and alarm is None:
         return Verdict(
             Action.PROMOTE, f"gain {_percent(gain)} is above {100 * thresholds.min_gain:+.1f} points"
@@ -91,7 +102,7 @@ def drift_alarm(drift: Drift, thresholds: Thresholds) -> str | None:
     """The first limit that the candidate broke, in words; None when it is healthy."""
     if not drift.kl <= thresholds.max_kl:
         return f"KL to the parent {drift.kl:.3f} nats per token is above {thresholds.max_kl:.3f}"
-    if not drift.entropy >= thresholds.min_entropy:
+    if drift.entropy is not None and not drift.entropy >= thresholds.min_entropy:
         return f"entropy {drift.entropy:.3f} nats per token is below {thresholds.min_entropy:.3f}"
     if not drift.failed_share <= thresholds.max_failed_share:
         return f"{drift.failed_share:.1%} of the evaluation failed, above {thresholds.max_failed_share:.1%}"

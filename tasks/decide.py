@@ -8,8 +8,11 @@ from itpo_core.statistics import paired_interval
 from storage import commits, registry
 from storage.commits import Commit
 from storage.warehouse import run_sql
+from tasks import build
+from tasks.certify import Claim, certificate_evidence
 from tasks.context import Context, StageResult
 from tasks.metrics import figures_of
+from tasks.q_facts import committed_gate
 
 Evidence = dict[str, float | str | bool | None]
 
@@ -43,7 +46,8 @@ def judge(context: Context, evaluation: Commit, *, policy: Commit) -> tuple[Verd
     if "predecessor" in evaluation.inputs:
         loss = paired_gain(context, evaluation, better="predecessor", worse="incumbent")
     drift = candidate_drift(context, evaluation, policy=policy)
-    verdict = decide(gain, drift, thresholds=thresholds(context), incumbent_loss=loss)
+    withheld = withheld_step(context, policy)
+    verdict = decide(gain, drift, thresholds=thresholds(context), incumbent_loss=loss, withheld=withheld)
     total = paired_gain(context, evaluation, better="candidate", worse="initial")
     evidence = {
         "candidate_success": success(context, evaluation, role="candidate"),
@@ -54,8 +58,38 @@ def judge(context: Context, evaluation: Commit, *, policy: Commit) -> tuple[Verd
         "kl": drift.kl,
         "entropy": drift.entropy,
         "failed_share": drift.failed_share,
+        **abort_evidence(context, policy),
+        **certificate_evidence(claim(context, evaluation, policy=policy), measured=gain, withheld=withheld),
     }
     return verdict, evidence
+
+
+def withheld_step(context: Context, policy: Commit) -> str | None:
+    """Why the candidate is its parent unchanged; None when a step was taken."""
+    if figures_of(context.store, policy).get("train_policy/step_taken", 1.0) == 1.0:
+        return None
+    return f"q gate closed: {committed_gate(context, context.read('q')).reason}"
+
+
+def abort_evidence(context: Context, policy: Commit) -> Evidence:
+    """That the step was given up, with the figure that did it; empty when it went to its end."""
+    trained = figures_of(context.store, policy)
+    if not trained.get("train_policy/aborted"):
+        return {}
+    names = ("aborted", "abort_pass", "abort_divergence", "abort_limit")
+    return {name: trained[f"train_policy/{name}"] for name in names}
+
+
+def claim(context: Context, evaluation: Commit, *, policy: Commit) -> Claim:
+    """What the certificate is made of besides the measured change."""
+    q = context.find("q")
+    return Claim(
+        trained=figures_of(context.store, policy),
+        fitted=None if q is None else figures_of(context.store, q),
+        mean_turns=_by_version(context, evaluation)[evaluation.inputs["candidate"]]["turns"],
+        max_turns=build.domain(context.config).environment.max_turns,
+        doubly_robust=context.config.improve.doubly_robust,
+    )
 
 
 def first_verdict(context: Context, evaluation: Commit, *, policy: Commit) -> tuple[Verdict, Evidence]:
@@ -101,12 +135,15 @@ def success(context: Context, evaluation: Commit, *, role: str) -> float:
 
 
 def candidate_drift(context: Context, evaluation: Commit, *, policy: Commit) -> Drift:
-    """KL and entropy from the training, and the share of the candidate's evaluation that has no outcome."""
+    """KL and entropy from the training, and the share of the candidate's evaluation that has no outcome.
+
+    Of a step that was given up the KL is that of the pass that went too far, more than the candidate's own.
+    """
     trained = figures_of(context.store, policy)
     row = _by_version(context, evaluation)[evaluation.inputs["candidate"]]
     return Drift(
         kl=trained["train_policy/final_kl"],
-        entropy=trained["train_policy/final_entropy"],
+        entropy=trained["train_policy/final_entropy"] if trained["train_policy/steps"] else None,
         failed_share=row["unscored"] / (row["scored"] + row["unscored"]),
     )
 

@@ -16,6 +16,7 @@ from itpo_core.certificate import (
     QErrorKind,
     certify,
     compare,
+    weight_on_success,
     worst_case,
 )
 from itpo_core.decision import Gain
@@ -141,3 +142,13 @@ def test_figures_without_meaning_are_refused_by_name(
 ) -> None:
     with pytest.raises(ValueError, match=named):
         certify(movement, measured, q_error=QError(error, EXACT.kind), horizon=horizon, beta=0.1)
+
+
+def test_a_unit_of_raw_reward_is_worth_what_it_bought_in_success():
+    # 0.6 x 2.0 raw units of KL weight; 0.5 raw units of gain bought 0.1 of success, so a unit is worth 0.2.
+    assert weight_on_success(0.6, reward_std=2.0, gain_raw=0.5, gain=0.1) == pytest.approx(0.24)
+
+
+@pytest.mark.parametrize(("gain_raw", "gain"), [(0.0, 0.0), (0.5, -0.1), (0.0, 0.1)])
+def test_gains_that_do_not_tell_leave_the_most_that_a_logit_can_be_worth(gain_raw: float, gain: float):
+    assert weight_on_success(0.6, reward_std=2.0, gain_raw=gain_raw, gain=gain) == pytest.approx(0.3)

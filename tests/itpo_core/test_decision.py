@@ -59,3 +59,24 @@ def test_version_zero_must_copy_and_succeed():
     assert decide_first(copy_accuracy=1.0, start_success=0.3, **gates).action is Action.PROMOTE
     assert decide_first(copy_accuracy=0.9, start_success=0.3, **gates).action is Action.HOLD
     assert decide_first(copy_accuracy=1.0, start_success=0.1, **gates).action is Action.HOLD
+
+
+def test_a_step_that_was_not_taken_is_held_with_its_reason_however_the_pairs_fell():
+    still = Drift(kl=0.0, entropy=None, failed_share=0.0)
+
+    verdict = decide(
+        PROVEN, still, thresholds=THRESHOLDS, incumbent_loss=None, withheld="q gate closed: too few"
+    )
+
+    assert (verdict.action, verdict.reason) == (Action.HOLD, "q gate closed: too few")
+
+
+def test_an_incumbent_that_lost_is_rolled_back_also_while_no_step_is_taken():
+    loss = Gain(mean=0.12, lower=0.06, upper=0.18, pairs=1000)
+    still = Drift(kl=0.0, entropy=None, failed_share=0.0)
+
+    verdict = decide(
+        UNPROVEN, still, thresholds=THRESHOLDS, incumbent_loss=loss, withheld="q gate closed: too few"
+    )
+
+    assert verdict.action is Action.ROLLBACK
