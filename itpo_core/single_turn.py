@@ -7,8 +7,9 @@ Axes: B conversations, N branches of one step, L tokens of a branch. Source: Ite
 (arXiv:2511.21638), algorithm 1; every number of a step is told by `SingleTurnSettings`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -17,24 +18,19 @@ from transformers import PreTrainedModel
 
 from itpo_core.identifiers import derive_seed
 from itpo_core.logprobs import length_buckets
-from itpo_core.optimisation import adamw, descend, seeded
-from itpo_core.packing import Packed, run_packed
-from itpo_core.policy_losses import ratio_facts
+from itpo_core.optimisation import adamw, seeded
 from itpo_core.policy_movement import Taken, movement
 from itpo_core.scored_branches import (
-    Advantages,
     Problem,
-    ScoredBranches,
     advantages_of,
     draw_and_score,
     speaking_rows,
 )
-from itpo_core.single_turn_losses import StepTokens, single_turn_terms
 from itpo_core.single_turn_settings import Abort, AbortReason, SingleTurnSettings
+from itpo_core.single_turn_step import PassMaterial, Step, take_step
 
 BETAS = (0.9, 0.99)
 
-Step = Mapping[str, float]
 Progress = Callable[[int, int], None]
 
 
@@ -50,14 +46,6 @@ class Improvement:
     steps: tuple[Step, ...]
     abort: Abort | None
     taken: Taken
-
-
-@dataclass(frozen=True, slots=True)
-class PassMaterial:
-    """One pass's branches with their advantages; each packed batch of `scored.rows` is one step."""
-
-    scored: ScoredBranches
-    advantages: Advantages
 
 
 def improve(
@@ -116,19 +104,22 @@ def draw_pass(
 ) -> PassMaterial:
     """What pass `index` learns from; a function of the weights, the settings' seed and the index alone."""
     order = seeded(settings.seed, "single_turn_order", index)
-    rows = speaking_rows(problem.conversations.turn_BT)
-    chosen = rows[torch.randperm(len(rows), generator=order)[: settings.conversations_per_pass]]
+    speaking = speaking_rows(problem.conversations.turn_BT)
+    chosen = speaking[torch.randperm(len(speaking), generator=order)[: settings.conversations_per_pass]]
     lengths = problem.conversations.lengths_B[chosen]
     buckets = length_buckets(lengths, settings.conversations_per_step, generator=order)
+    parts = [chosen[bucket].split(settings.micro_batch or len(bucket)) for bucket in buckets]
     scored = draw_and_score(
         model,
         problem,
-        groups=[chosen[bucket] for bucket in buckets],
+        groups=[group for groups in parts for group in groups],
         settings=settings,
         root=derive_seed(settings.seed, "single_turn_draws", index),
         with_logged=settings.doubly_robust,
     )
-    return PassMaterial(scored, advantages_of(scored, problem, settings=settings))
+    rows = iter(scored.rows)
+    steps = tuple(tuple(islice(rows, len(groups))) for groups in parts)
+    return PassMaterial(scored, advantages_of(scored, problem, settings=settings), steps)
 
 
 def divergence_abort(steps: Sequence[Step], settings: SingleTurnSettings) -> Abort | None:
@@ -161,47 +152,15 @@ def _run_pass(
         "unclosed_share": material.advantages.unclosed_share,
         "kl_weight": settings.kl_weight_now,
     }
-    count = len(material.scored.rows)
-    for number, packed in enumerate(material.scored.rows, start=1):
-        loss, facts = step_loss(model, packed, material=material, settings=settings)
-        norm = descend(loss, optimiser, max_gradient_norm=settings.max_gradient_norm)
-        steps.append({**of_pass, **facts, "gradient_norm": norm})
+    count = len(material.steps)
+    for number, rows in enumerate(material.steps, start=1):
+        facts = take_step(model, optimiser, rows=rows, material=material, settings=settings)
+        steps.append({**of_pass, **facts})
         on_step(index * count + number, settings.passes * count)
         abort = divergence_abort(steps, settings)
         if abort is not None:
             return abort
     return None
-
-
-def step_loss(
-    model: PreTrainedModel, packed: Packed, *, material: PassMaterial, settings: SingleTurnSettings
-) -> tuple[Tensor, Step]:
-    """The objective of one packed batch, with gradient, and what to record of it."""
-    scored, real_NL = material.scored, packed.branches.is_real_NL
-    never = scored.drawing.suppressed_ids
-    found = run_packed(model, packed, suppressed_ids=never, temperature=scored.drawing.temperature)
-    advantages_N1 = material.advantages.advantages_N[packed.index_N, None]
-    tokens = StepTokens(
-        logprobs_N=found.logprobs_NL[real_NL],
-        drawn_N=scored.drawn_NL[packed.index_N][real_NL],
-        reference_N=scored.reference_NL[packed.index_N][real_NL],
-        advantages_N=advantages_N1.expand(real_NL.shape)[real_NL],
-    )
-    terms = single_turn_terms(
-        tokens,
-        clip_low=settings.clip_low,
-        clip_high=settings.clip_high,
-        kl_weight=settings.kl_weight_now,
-    )
-    facts = {
-        "loss": float(terms.loss.detach()),
-        "policy_loss": float(terms.policy_losses_N.mean()),
-        "kl": float(terms.divergences_N.mean()),
-        "entropy": float(found.entropies()[real_NL].mean()),
-        "tokens": len(tokens.drawn_N),
-        **asdict(ratio_facts(tokens.logprobs_N.detach() - tokens.drawn_N, terms.clipped_N)),
-    }
-    return terms.loss, facts
 
 
 @torch.no_grad()

@@ -29,9 +29,9 @@ class StepTokens:
 
 @dataclass(frozen=True, slots=True)
 class StepTerms:
-    """`loss` is what is descended; the rest are the terms per token that it is the mean of."""
+    """`losses_N`, with gradient, are what the objective is the mean of; the rest are their parts, without."""
 
-    loss: Tensor
+    losses_N: Tensor
     policy_losses_N: Tensor
     divergences_N: Tensor
     clipped_N: Tensor
@@ -79,7 +79,7 @@ def logged_advantages(outcomes_N: Tensor, values_N: Tensor, *, draws: int, scale
 def single_turn_terms(
     tokens: StepTokens, *, clip_low: float, clip_high: float, kl_weight: float
 ) -> StepTerms:
-    """Mean over tokens of -min(q A, clip(q) A) + kl_weight (log pi_i - log pi)^2 / 2.
+    """-min(q A, clip(q) A) + kl_weight (log pi_i - log pi)^2 / 2 of every token; the objective is the mean.
 
     q is the probability over that when drawn, pi_i the reference. The quadratic penalty has light tails where
     the k3 estimator has heavy ones, once a token of the reference has been given up.
@@ -91,7 +91,7 @@ def single_turn_terms(
     divergences_N = k2(tokens.logprobs_N - tokens.reference_N, NO_LIMITS)
     clip = Clip(clip_low, clip_high)
     return StepTerms(
-        (losses_N + kl_weight * divergences_N).mean(),
+        losses_N + kl_weight * divergences_N,
         losses_N.detach(),
         divergences_N.detach(),
         stopped_tokens(log_ratios_N.detach(), tokens.advantages_N, clip=clip),

@@ -12,7 +12,8 @@ class SingleTurnSettings:
     grows with it, so that a late, noisy Q moves the policy less. `advantage_limit` bounds the sampled turns'
     advantages; `unclosed_margin` is in spreads of the rewards, `pessimism` in standard deviations between
     members. The step is given up when the mean divergence of the last `abort_window` steps passes
-    `abort_divergence` (nats per token).
+    `abort_divergence` (nats per token). `micro_batch` is conversations per forward (None: those of a step);
+    it changes no number but the last bits.
     """
 
     passes: int = 4
@@ -35,6 +36,7 @@ class SingleTurnSettings:
     abort_window: int = 10
     doubly_robust: bool = False
     max_gradient_norm: float = 1.0
+    micro_batch: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -46,6 +48,7 @@ class SingleTurnSettings:
             ("draws", self.draws, 2),
             ("max_new_tokens", self.max_new_tokens, 1),
             ("abort_window", self.abort_window, 1),
+            ("micro_batch", self.micro_batch or 1, 1),
         )
         for name, value, lowest in least:
             if value < lowest:

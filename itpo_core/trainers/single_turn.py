@@ -17,8 +17,9 @@ from itpo_core.policy_movement import movement
 from itpo_core.q_files import load_members
 from itpo_core.reward_model import ConversationTokens
 from itpo_core.scored_branches import Problem
-from itpo_core.single_turn import Improvement, Progress, Step, improve, new_optimiser, run_passes
+from itpo_core.single_turn import Improvement, Progress, improve, new_optimiser, run_passes
 from itpo_core.single_turn_settings import Abort, AbortReason, SingleTurnSettings
+from itpo_core.single_turn_step import Step
 from itpo_core.tiny_policy import load_policy, suppressed_ids
 from itpo_core.tokens import ChatFormat
 from itpo_core.trainers.base import TrainingResult

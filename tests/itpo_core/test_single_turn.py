@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -119,6 +120,24 @@ def test_rates_and_weights_change_with_the_iteration() -> None:
     assert settings.kl_weight_now == pytest.approx(0.6 * 1.25**2)
 
 
+def test_how_many_conversations_share_a_forward_changes_nothing_but_the_last_bits() -> None:
+    reference = policy()
+    of = problem(reference, near(reference))
+    found = []
+    for micro_batch in (None, 1, 3):
+        model = copy.deepcopy(reference)
+        # Near zero Adam makes a whole step of a rounding; one step of the rate 1e-3 keeps that small.
+        settings = dataclasses.replace(SETTINGS, passes=1, conversations_per_step=8, micro_batch=micro_batch)
+        improve(model, of, settings=dataclasses.replace(settings, learning_rate=1e-3))
+        found.append((draw_pass(reference, of, settings=settings, index=0), weights(model)))
+
+    assert [len(material.steps[0]) for material, _ in found] == [1, 8, 3]
+    whole, by_one, by_three = (torch.cat([each.flatten() for each in moved]) for _, moved in found)
+    moved = (whole - torch.cat([each.flatten() for each in weights(reference)])).norm()
+    assert (whole - by_one).norm() < 0.02 * moved
+    assert (whole - by_three).norm() < 0.02 * moved
+
+
 def test_every_pass_draws_afresh_and_takes_its_share_of_the_conversations() -> None:
     reference = policy()
     of = problem(reference, near(reference))
@@ -126,7 +145,7 @@ def test_every_pass_draws_afresh_and_takes_its_share_of_the_conversations() -> N
 
     first, second, again = (draw_pass(reference, of, settings=settings, index=index) for index in (0, 1, 0))
 
-    assert [len(packed.tokens_BT) for packed in first.scored.rows] in ([3, 1], [1, 3])
+    assert [len(packed.tokens_BT) for (packed,) in first.steps] in ([3, 1], [1, 3])
     assert torch.equal(first.scored.branches.tokens_NL, again.scored.branches.tokens_NL)
     rows = [set(each.scored.branches.row_N.tolist()) for each in (first, second)]
     assert rows[0] != rows[1]
@@ -222,16 +241,19 @@ def test_the_doubly_robust_step_goes_where_the_logged_turns_did_well() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("make", "message"),
     [
-        ({"draws": 1}, "draws is 1"),
-        ({"passes": 0}, "passes is 0"),
-        ({"abort_window": 0}, "abort_window is 0"),
+        (lambda: SingleTurnSettings(draws=1), "draws is 1"),
+        (lambda: SingleTurnSettings(passes=0), "passes is 0"),
+        (lambda: SingleTurnSettings(abort_window=0), "abort_window is 0"),
+        (lambda: SingleTurnSettings(micro_batch=-1), "micro_batch is -1"),
     ],
 )
-def test_settings_that_leave_nothing_to_do_are_refused(changes: dict[str, int], message: str) -> None:
+def test_settings_that_leave_nothing_to_do_are_refused(
+    make: Callable[[], SingleTurnSettings], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
-        SingleTurnSettings(**changes)
+        make()
 
 
 def test_values_that_are_no_numbers_are_refused() -> None:

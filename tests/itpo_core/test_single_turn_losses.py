@@ -90,7 +90,7 @@ def test_a_logged_turn_weighs_as_much_as_all_that_were_sampled() -> None:
     assert found_N.tolist() == [2.0, -4.0]
 
 
-def test_the_loss_is_the_mean_of_the_clipped_surrogate_and_the_quadratic_penalty() -> None:
+def test_a_token_loses_the_clipped_surrogate_and_the_quadratic_penalty() -> None:
     tokens = StepTokens(
         logprobs_N=torch.log(torch.tensor([0.9, 0.2])),
         drawn_N=torch.log(torch.tensor([0.3, 0.2])),
@@ -104,7 +104,7 @@ def test_the_loss_is_the_mean_of_the_clipped_surrogate_and_the_quadratic_penalty
     assert found.policy_losses_N.tolist() == pytest.approx([-3.0, 1.0])
     assert found.divergences_N.tolist() == pytest.approx([0.5, 0.0])
     assert found.clipped_N.tolist() == [True, False]
-    assert float(found.loss) == pytest.approx((-3 + 0.3 + 1) / 2)
+    assert found.losses_N.tolist() == pytest.approx([-3 + 0.6 * 0.5, 1.0])
 
 
 def test_a_falling_ratio_is_clipped_on_a_loss_and_never_on_a_gain() -> None:
@@ -134,7 +134,7 @@ def test_with_the_log_ratio_as_reward_the_optimum_is_phi_itself() -> None:
         advantages_N=beta * (logprobs_N.detach() - reference_N),
     )
 
-    single_turn_terms(tokens, clip_low=0.5, clip_high=0.5, kl_weight=beta).loss.backward()
+    single_turn_terms(tokens, clip_low=0.5, clip_high=0.5, kl_weight=beta).losses_N.mean().backward()
 
     assert logits_V.grad is not None
     assert logits_V.grad.tolist() == pytest.approx([0, 0, 0], abs=1e-7)
