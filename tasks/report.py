@@ -73,7 +73,7 @@ def copy_for_people(context: Context, pages: Mapping[str, bytes]) -> dict[str, s
         (folder / name).write_bytes(data)
     rows = [
         row
-        for kind in ("policy", "reward")
+        for kind in ("policy", "reward", "q")
         if (found := context.find(kind)) is not None
         for row in commits.read_table(context.store, found, table="metrics").to_pylist()
     ]

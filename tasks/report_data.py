@@ -13,11 +13,12 @@ from storage.rows import Table
 from storage.warehouse import run_sql
 from tasks.context import Context
 from tasks.metrics import figures_of
+from tasks.q_facts import QGate, committed_gate
 
 Row = Mapping[str, object]
 Rows = Sequence[Row]
 Relations = Mapping[str, Sequence[object] | Table]
-KINDS = ("rollouts", "curated", "reward", "credit", "policy", "evaluation")
+KINDS = ("rollouts", "curated", "reward", "q", "credit", "policy", "evaluation")
 VIEWER_CONVERSATIONS = 24
 NO_VERSION = ""  # no policy is named so: an arm that an evaluation lacks
 
@@ -69,7 +70,10 @@ class Credited:
 
 @dataclass(frozen=True, slots=True)
 class IterationFacts:
-    """One iteration. `decision` is None before one was taken, `algorithm` before credit was given."""
+    """One iteration. `decision` is None before one was taken, `algorithm` before credit was given.
+
+    `q` is empty and `q_gate` None where no Q was fitted.
+    """
 
     experiment: str
     iteration: int
@@ -83,6 +87,8 @@ class IterationFacts:
     policy: Mapping[str, float]
     steps: Panel
     lineage: Rows
+    q: Mapping[str, float] = field(default_factory=dict)
+    q_gate: QGate | None = None
 
 
 def experiment_facts(context: Context) -> list[IterationFacts]:
@@ -109,6 +115,8 @@ def iteration_facts(context: Context, iteration: int) -> IterationFacts:
         policy=_figures(context, policy),
         steps=_panel(context, "report/metrics_by_step", policy, ("metrics",)),
         lineage=[lineage_row(commit) for commit in commits_by_kind.values() if commit is not None],
+        q=_figures(context, commits_by_kind["q"]),
+        q_gate=_gate(context, commits_by_kind["q"]),
     )
 
 
@@ -218,6 +226,10 @@ def _algorithm(context: Context, credit: Commit | None) -> str | None:
         return None
     names = commits.read_table(context.store, credit, table="credits").column("algorithm")
     return str(names[0].as_py()) if len(names) else None
+
+
+def _gate(context: Context, q: Commit | None) -> QGate | None:
+    return None if q is None else committed_gate(context, q)
 
 
 def _figures(context: Context, commit: Commit | None) -> Mapping[str, float]:

@@ -9,7 +9,17 @@ from typing import Any
 import jinja2
 
 from tasks.config import Algorithm, Config
-from tasks.report_answers import answers, reward_figures
+from tasks.report_answers import Answer, answers, reward_figures
+from tasks.report_certificate import (
+    certificate_answer,
+    certificate_rows,
+    certificate_sentence,
+    certificate_table,
+    q_answer,
+    q_calibration,
+    q_rows,
+    q_table,
+)
 from tasks.report_data import EMPTY, IterationFacts, Panel, merged
 from tasks.report_plots import (
     credit_drawing,
@@ -70,7 +80,9 @@ def experiment_values(facts: Sequence[IterationFacts], config: Config, *, curren
         "config_digest": config.digest,
         "last": last,
         "is_import": len(facts) == 1 and last.decision is None and not last.policy,
-        "answers": answers(last, decide=config.decide, reward=config.reward),
+        "answers": all_answers(last, config),
+        "certificates": certificate_table(facts),
+        "qs": q_table(facts),
         "success": success_drawings(facts),
         "decisions": [decision_row(each) for each in facts],
         "drops": drop_drawings(facts),
@@ -94,8 +106,12 @@ def iteration_values(facts: IterationFacts, config: Config, *, viewer: Panel) ->
     return {
         "experiment": config.experiment,
         "facts": facts,
-        "answers": answers(facts, decide=config.decide, reward=config.reward),
+        "answers": all_answers(facts, config),
         "evidence": [] if decision is None else evidence_rows(decision, config),
+        "certificate": [] if decision is None else certificate_rows(decision),
+        "verdict": "" if decision is None else certificate_sentence(decision),
+        "q_figures": q_rows(facts),
+        "q_calibration": q_calibration(facts),
         "arms": arm_rows(facts),
         "differences": difference_rows(facts),
         "spoken": spoken_rows(facts),
@@ -117,6 +133,13 @@ def iteration_values(facts: IterationFacts, config: Config, *, viewer: Panel) ->
         "talks": talks(viewer.rows),
         "viewer_source": viewer.source,
     }
+
+
+def all_answers(facts: IterationFacts, config: Config) -> list[Answer]:
+    """The common questions, then those about a promise and about Q where there is one."""
+    more = (certificate_answer(facts), q_answer(facts))
+    common = answers(facts, decide=config.decide, reward=config.reward)
+    return [*common, *(answer for answer in more if answer is not None)]
 
 
 def log_values(facts: IterationFacts) -> Values:
