@@ -87,11 +87,16 @@ _PHONE = Product("phone", ("budget", "size", "brand"))
 _BIKE = Product("bike", ("size", "color"))
 _TENT = Product("tent", ("size", "color", "use"))
 
+_SMALL = Shop("small", products=(_LAPTOP, _BIKE), slots=(_BUDGET, _SIZE, _COLOR, _USE))
+
 SHOPS = {
-    "small": Shop("small", products=(_LAPTOP, _BIKE), slots=(_BUDGET, _SIZE, _COLOR, _USE)),
+    "small": _SMALL,
     "hard": Shop(
         "hard", products=(_LAPTOP, _PHONE, _BIKE, _TENT), slots=(_BUDGET, _SIZE, _COLOR, _USE, _BRAND)
     ),
+    # The small shop with less and with more luck in the customers' answers.
+    "small_candid": replace(_SMALL, preset="small_candid", habits=Habits(evades=0.0)),
+    "small_evasive": replace(_SMALL, preset="small_evasive", habits=Habits(evades=0.4)),
 }
 
 

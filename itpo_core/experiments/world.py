@@ -22,7 +22,7 @@ from itpo_core.trainers.weighted_tuning import TuningSettings, tune_on_turns, tu
 from itpo_core.types import Conversation, Scored
 
 CONVERSATIONS, REQUESTS = 1500, 2000  # the shipped configuration's logs
-WARM_START_STEPS = {"small": 250, "hard": 400}
+WARM_START_STEPS = {"small": 250, "small_candid": 250, "small_evasive": 250, "hard": 400}
 SHARPNESS = 2.0
 LEARNT_FROM = 1200  # logs that the reward model is fitted to; the others judge it
 
