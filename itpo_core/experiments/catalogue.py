@@ -1,12 +1,25 @@
 """The experiments that exist, by name: what each asks, in which regime, with which arms."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from itpo_core.experiments.iterative import as_rows, run_iterative
 from itpo_core.experiments.loop import run_arm
-from itpo_core.experiments.recipes import ARMS, HARD, LARGE, MAIN, MANY, MEDIUM, STARTS, Regime
+from itpo_core.experiments.probes import PROBES
+from itpo_core.experiments.recipes import (
+    ABLATED,
+    ARMS,
+    HARD,
+    ITERATIVE,
+    LARGE,
+    MAIN,
+    MANY,
+    MEDIUM,
+    STARTS,
+    Regime,
+)
 
 Row = Mapping[str, float | int | str | None]
 Run = Callable[..., list[Row]]  # (*, arm, seed, cache) -> one row of figures per step
@@ -32,7 +45,7 @@ class Experiment:
     seeds: int = 5
 
 
-def compared(question: str, regime: Regime, arms: tuple[str, ...], *, seeds: int = 5) -> Experiment:
+def compared(question: str, regime: Regime, *, arms: tuple[str, ...], seeds: int = 5) -> Experiment:
     """Arms of the loop side by side in one regime."""
 
     def run(*, arm: str, seed: int, cache: Path) -> list[Row]:
@@ -45,30 +58,89 @@ def compared(question: str, regime: Regime, arms: tuple[str, ...], *, seeds: int
     return Experiment(question, arms, run, settings, conversations=regime.conversations, seeds=seeds)
 
 
+def iterated(question: str, *, kinds: tuple[str, ...], seeds: int) -> Experiment:
+    """Iterative PPO with different Q-functions, in its own regime of few large iterations."""
+
+    def run(*, arm: str, seed: int, cache: Path) -> list[Row]:
+        return list(as_rows(run_iterative(kind=arm, seed=seed, regime=ITERATIVE, cache=cache)))
+
+    settings = {kind: f"{asdict(ITERATIVE)} {kind}" for kind in kinds}
+    many = ITERATIVE.conversations
+    return Experiment(question, kinds, run, settings, many, baseline=kinds[0], oracle="", seeds=seeds)
+
+
+def probed(question: str, *, probe: str, seeds: int) -> Experiment:
+    """A probe: rows of figures that are no learning curve."""
+
+    def run(*, arm: str, seed: int, cache: Path) -> list[Row]:
+        return list(PROBES[arm](seed=seed, cache=cache))
+
+    arms = (probe,)
+    return Experiment(
+        question, arms, run, {probe: probe}, curves=False, baseline=probe, oracle="", seeds=seeds
+    )
+
+
+NOISE = ("outcome", "share", "turn_weighted", "oracle_pi")
 EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
     {
         "many-small": compared(
             "F-3: does turn credit learn faster? Many iterations of 128 conversations; credit given online,"
             " and credit that tunes the start on the same logs.",
             MANY,
-            MAIN + STARTS,
+            arms=MAIN + STARTS,
         ),
         "medium": compared(
             "F-3 with 512 conversations an iteration.",
             MEDIUM,
-            ("outcome", "share", "filtered", "turn_weighted", "oracle_pi"),
+            arms=("outcome", "share", "filtered", "turn_weighted", "oracle_pi"),
         ),
         "large": compared(
             "F-3 with 2,048 conversations an iteration: thousands average the noise away.",
             LARGE,
-            ("outcome", "share", "turn_weighted", "oracle_pi"),
+            arms=("outcome", "share", "turn_weighted", "oracle_pi"),
             seeds=3,
         ),
         "hard": compared(
             "F-3 on the shop with four products and five slots.",
             HARD,
-            ("outcome", "share", "turn_weighted", "oracle_pi"),
+            arms=("outcome", "share", "turn_weighted", "oracle_pi"),
             seeds=3,
+        ),
+        "iterative-ppo": iterated(
+            "F-6: is every step of Iterative PPO an improvement? `success` is of each iteration's own fresh"
+            " conversations, so of the raw candidates; the promoted policy is followed apart.",
+            kinds=("dueling_logratio",),
+            seeds=3,
+        ),
+        "q-kinds": iterated(
+            "F-7: the same with the textbook scalar head and with the implicit reward model as Q.",
+            kinds=("scalar_head", "implicit_prm"),
+            seeds=2,
+        ),
+        "turn-truth": probed(
+            "F-1: do learned turn scores rank turns as the exact advantages do?", probe="ranking", seeds=3
+        ),
+        "stability": probed(
+            "F-2: when does the ranking of turns settle, when that of tokens?", probe="stability", seeds=2
+        ),
+        "critic": probed(
+            "F-5: what can a critic know of each stream of turn rewards?", probe="critic", seeds=2
+        ),
+        "candid": compared(
+            "F-4: customers who never evade a question.",
+            replace(MANY, preset="small_candid"),
+            arms=NOISE,
+            seeds=3,
+        ),
+        "evasive": compared(
+            "F-4: customers who evade two questions of five (by default one of five).",
+            replace(MANY, preset="small_evasive"),
+            arms=NOISE,
+            seeds=3,
+        ),
+        "ablations": compared(
+            "F-8: what the online credits are made of, one choice at a time.", MANY, arms=ABLATED, seeds=2
         ),
     }
 )

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from itpo_core.credit import CreditMethod, credit
 from itpo_core.experiments.batches import Collected, collect, talk
-from itpo_core.experiments.learners import LEARNERS
+from itpo_core.experiments.learners import LEARNERS, Learner
 from itpo_core.experiments.recipes import Arm, Regime
 from itpo_core.experiments.world import World, started, world
 from itpo_core.identifiers import derive_seed
@@ -77,7 +77,7 @@ def run_arm(arm: Arm, regime: Regime, *, seed: int, cache: Path) -> Outcome:
 
 
 def _iterations(
-    of: World, arm: Arm, regime: Regime, *, policy: PreTrainedModel, learner
+    of: World, arm: Arm, regime: Regime, *, policy: PreTrainedModel, learner: Learner
 ) -> Iterator[Iteration]:
     optimiser = adamw(policy.parameters(), regime.learning_rate, betas=BETAS)
     for iteration in range(regime.iterations):

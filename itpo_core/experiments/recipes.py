@@ -98,6 +98,7 @@ LARGE = Regime(
     keep_optimiser=False,
 )
 HARD = Regime(preset="hard", iterations=40, kl_weight=0.01)
+ITERATIVE = Regime(scenarios=512, group_size=4, iterations=5)  # the step's own numbers: SingleTurnSettings
 
 ARMS: Mapping[str, Arm] = MappingProxyType(
     {
@@ -133,3 +134,21 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
 
 MAIN = ("outcome", "placebo", "norm_itpo", "share", "share_cold", "oracle_pi")
 STARTS = ("continued", "filtered", "turn_weighted", "turn_weighted_share", "turn_weighted_oracle")
+ABLATED = (
+    "outcome",
+    "share",
+    "share_before",
+    "share_collector",
+    "share_current",
+    "share_whole",
+    "share_sharp",
+    "share_scaled",
+    "immediate",
+    "to_go",
+    "signed",
+    "itpo",
+    "prime_token",
+    "dueling",
+    "prefix_value",
+    "ppo",
+)
