@@ -30,7 +30,9 @@ def itpo_iteration() -> None:
     curated = stage.override(task_id="curate", trigger_rule=either, outlets=[ROLLOUTS])("curate")
     warm = stage.override(task_id="warm_start", pool="trainer")("warm_start")
     reward = stage.override(task_id="fit_reward", pool="trainer", trigger_rule=either)("fit_reward")
-    credit = stage.override(task_id="credit", outlets=[CREDIT])("credit")
+    q = task(task_id="fit_q", multiple_outputs=False, pool="trainer")(stages.fit_q)()
+    online = task(multiple_outputs=False)(stages.run_online)
+    credit = online.override(task_id="credit", trigger_rule=either, outlets=[CREDIT])("credit")
     trained = stage.override(task_id="train_policy", pool="trainer")("train_policy")
     evaluated = task.branch(task_id="evaluate", trigger_rule=either)(stages.evaluate)()
     approval = ApprovalOperator(task_id="approve", subject="Decide on this candidate?", body=stages.EVIDENCE)
@@ -41,7 +43,8 @@ def itpo_iteration() -> None:
     [logs, shards] >> curated
     [logs, curated] >> warm  # skipped with the import
     [curated, warm] >> reward
-    [shards, reward] >> credit  # skipped with the rollouts
+    [shards, reward] >> q  # skipped with the rollouts, and where nothing needs it
+    [reward, q] >> credit  # not skipped with Q, but with the rollouts
     credit >> trained
     [reward, trained] >> evaluated >> approval
     [evaluated, approval] >> decided >> report >> launcher(LaunchNext, task_id="next")

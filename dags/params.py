@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import Param
 
-from tasks.config import EXPERIMENT_PATTERN, Algorithm, Collect
+from tasks.config import ADVANTAGES, EXPERIMENT_PATTERN, Algorithm, Collect
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = sorted(f"configs/{path.name}" for path in (ROOT / "configs").glob("*.toml"))
@@ -16,6 +16,7 @@ GROUP = Collect.model_fields["group_size"].default
 KEYS = {
     "experiment": "experiment",
     "algorithm": "credit.algorithm",
+    "advantage": "credit.advantage",
     "conversations": "collect.conversations",
     "seed": "seed",
 }
@@ -46,6 +47,14 @@ def run_params(*, config: str = DEFAULT_CONFIG) -> dict[str, Param]:
             values_display={"null": "as configured"},
             title="Algorithm",
             description="The turn reward that trains the policy. Empty: as configured.",
+        ),
+        "advantage": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, *ADVANTAGES],
+            values_display={"null": "as configured"},
+            title="Advantage",
+            description="The estimator that makes advantages of turn rewards. Empty: as configured.",
         ),
         "iterations": Param(
             1,

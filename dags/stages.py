@@ -66,6 +66,23 @@ def run_offline(name: str) -> dict[str, Any]:  # Any: JSON values
     return run(name)
 
 
+def run_online(name: str) -> dict[str, Any]:  # Any: JSON values
+    """Run a stage that iteration 0 does not have."""
+    if planned("offline"):
+        raise AirflowSkipException("iteration 0 starts from logs, which nobody's policy spoke")
+    return run(name)
+
+
+def fit_q() -> dict[str, Any]:  # Any: JSON values
+    """Fit Q, in an iteration and for an algorithm that need one."""
+    from tasks import pipeline
+
+    params = get_current_context()["params"]
+    if not pipeline.needs_q(config_path(params), overrides(params)):
+        raise AirflowSkipException("neither the algorithm nor the estimator asks for a Q")
+    return run_online("fit_q")
+
+
 def evaluate() -> list[str]:
     """Evaluate; a person is asked before the decision only when the run says so."""
     context = get_current_context()

@@ -2,18 +2,20 @@
 
 Axes: B conversations, K turns (right-padded), T tokens. Formulas: `turn_rewards` (rewards), `advantages`
 (algorithms), `estimators` (estimators), `profiles` (conventions). With `ppo`
-- a stream of rewards (itpo, norm_itpo, norm_itpo_plain, norm_itpo_signed) goes through GAE by itself, its
-  critic being fitted to `CreditFacts.returns_BK`;
+- a stream of rewards (itpo, norm_itpo, norm_itpo_plain, norm_itpo_signed, prime_token) goes through GAE by
+  itself, its critic being fitted to `stream_returns`;
 - everything else takes the outcome's GAE advantage where another estimator gives A_i.
 """
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from itpo_core import token_credit
 from itpo_core.advantages import ALGORITHMS, Estimator, GroupFacts, group_facts, of_stream
 from itpo_core.estimators import Plan, estimator_of, turn_gae, whitened
+from itpo_core.gae import gae_turns
 from itpo_core.normalisation import RunningScale, explained_variance, running_scale
 from itpo_core.profiles import Conventions, profile
 from itpo_core.turn_batch import BatchScalars, Knobs, TurnBatch, finite_turns
@@ -122,6 +124,25 @@ def credit(turns: TurnBatch, method: CreditMethod) -> Credited:
         advantages_BK = _advantages(turns, knobs, algorithm=algorithm, plan=plan, estimator=estimator)
     facts = _facts(turns, rewards_BK, algorithm=algorithm, plan=plan, knobs=knobs, running=running)
     return Credited(rewards_BK, advantages_BK, tokens_BT, facts)
+
+
+def stream_returns(turns: TurnBatch, method: CreditMethod) -> Tensor:
+    """What the critic of the method's own stream of turn rewards is fitted to: discounted rewards to go.
+
+    [B, K]; NaN where no turn happened. Raises ValueError as `credit` does.
+    """
+    own = conventions_of(method)
+    check_method(method)
+    turns, knobs, _ = _scaled(turns, method, own=own)
+    rewards_BK = _rewards(turns, knobs, algorithm=method.algorithm, own=own)
+    to_go = gae_turns(
+        rewards_BK,
+        torch.zeros_like(rewards_BK),
+        happened_BK=turns.happened_BK,
+        gamma=method.gamma,
+        lam=1.0,
+    )
+    return torch.where(turns.happened_BK, to_go.returns, torch.nan)
 
 
 def conventions_of(method: CreditMethod) -> Conventions:
@@ -249,7 +270,7 @@ def _facts(
 ) -> CreditFacts:
     returns_BK, explained = None, None
     if plan.name == "ppo" and turns.values_BK is not None:
-        stream_BK = rewards_BK if algorithm in STREAMS else outcome_at_end(turns, NO_KNOBS)
+        stream_BK = rewards_BK if algorithm in STREAMS | {"prime_token"} else outcome_at_end(turns, NO_KNOBS)
         returns_BK = turn_gae(turns, stream_BK, plan=plan).returns
         explained = explained_variance(turns.values_BK, returns_BK, counts=turns.happened_BK)
     entropy = None

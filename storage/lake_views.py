@@ -42,7 +42,7 @@ VIEWS = (
     _View("evaluations", ("evaluation",), "conversations"),
     _View("evaluation_conversations", ("evaluation",), "conversations"),
     _View("evaluation_turns", ("evaluation",), "turns"),
-    _View("metrics", ("reward", "q", "policy", "evaluation"), "metrics"),
+    _View("metrics", ("reward", "q", "credit", "policy", "evaluation"), "metrics"),
 )
 _POLICIES = (
     ("experiment", "varchar"),

@@ -1,8 +1,8 @@
 """What is written beside the data: keys, file entries, shard manifests and commits, as canonical JSON.
 
 Kinds and their tables: rollouts {conversations, turns, quarantine}, curated {curated}, reward {turn_scores,
-metrics}, q {turn_values, metrics}, credit {credits}, lab-… {lab}, runs-… {measurements}, policy {metrics},
-evaluation {conversations, turns}, report {} (an artifact only).
+metrics}, q {turn_values, metrics}, credit {credits, metrics}, lab-… {lab}, runs-… {measurements}, policy
+{metrics}, evaluation {conversations, turns}, report {} (an artifact only).
 """
 
 import dataclasses

@@ -15,6 +15,19 @@ def to_table(name: str, rows: Sequence[Mapping[str, object]]) -> Table:
     return pa.Table.from_pylist(list(rows), schema=schema_of(name))
 
 
+def of_columns(name: str, columns: Mapping[str, Sequence[object]]) -> Table:
+    """The same of one sequence per column, all of one length; what is absent becomes null."""
+    schema = schema_of(name)
+    length = len(next(iter(columns.values())))
+    arrays = [
+        pa.array(columns[field.name], type=field.type)
+        if field.name in columns
+        else pa.nulls(length, field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
 def concat(tables: Sequence[Table]) -> Table:
     """Tables of one schema, one after the other."""
     return pa.concat_tables(tables).combine_chunks()

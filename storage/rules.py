@@ -247,6 +247,7 @@ RULES = MappingProxyType(
         "turn_values": (
             _unique("conversation_id", "turn_index"),
             _finite("log_ratio"),
+            _finite("return_value"),
             *(
                 Rule(
                     f"{column} must be a chance in [0, 1]",
@@ -258,6 +259,7 @@ RULES = MappingProxyType(
         ),
         "credits": (
             _unique("conversation_id", "turn_index"),
+            _finite("credit"),
             _finite("advantage"),
             _finite("score"),
             *(_finite(f"{kind}_{method}") for kind in ("credit", "advantage") for method in CREDIT_METHODS),

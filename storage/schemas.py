@@ -85,6 +85,7 @@ TURNS = _schema(
     _optional("optimal_value", pa.float64()),
     _optional("optimal_action_value", pa.float64()),
     _optional("success_if_final", pa.float64()),
+    _optional("judge_weight", pa.float64()),  # how a judge weighs the turn, not negative
 )
 
 # Log rows that could not become a conversation: accepted + quarantined + duplicate = read.
@@ -129,6 +130,7 @@ TURN_VALUES = _schema(
     _required("turn_index", pa.int16()),
     _required("q_version", pa.string()),
     _optional("value", pa.float64()),  # V before the turn, a chance
+    _optional("return_value", pa.float64()),  # V of a stream of turn rewards, on its own scale
     _optional("log_ratio", pa.float64()),  # beta times the turn's centred log-ratio, logits
     _optional("q", pa.float64()),  # Q after the turn less pessimism, a chance
     _optional("q_std", pa.float64()),  # spread of q over the members
@@ -154,10 +156,19 @@ CREDITS = _schema(
     _optional("score", pa.float64()),
     *(_optional(f"credit_{method}", pa.float64()) for method in CREDIT_METHODS),
     *(_optional(f"advantage_{method}", pa.float64()) for method in CREDIT_METHODS),
+    _optional("credit", pa.float64()),  # turn reward of the algorithm that trains
     _required("advantage", pa.float64()),  # of the algorithm that trains
     _optional("token_advantages", pa.list_(pa.float32())),  # null: every token has the turn's advantage
-    _optional("token_advantages", pa.list_(pa.float32())),  # null: every token has the turn's advantage
-    _required("algorithm", pa.string()),
+    _required("algorithm", pa.string()),  # the one that trains; not the configured one behind a closed gate
+)
+
+# What torch makes of the kept turns for the algorithm that trains; an input of the credit SQL.
+TRAINED = _schema(
+    _required("conversation_id", pa.string()),
+    _required("turn_index", pa.int16()),
+    _required("credit", pa.float64()),
+    _required("advantage", pa.float64()),
+    _optional("token_advantages", pa.list_(pa.float32())),
 )
 
 # One row per figure of the credit lab: of one method, of one turn index of it, or of it against another.
@@ -197,6 +208,8 @@ SCHEMAS = MappingProxyType(
         "turn_scores": TURN_SCORES,
         "turn_values": TURN_VALUES,
         "turn_inputs": TURN_INPUTS,
+        "trained": TRAINED,
+        "classic": CREDITS,  # what sql/credits.sql selects; like the two before it never committed
         "credits": CREDITS,
         "lab": LAB,
         "metrics": METRICS,

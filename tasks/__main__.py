@@ -11,7 +11,7 @@ import typer
 
 from storage.errors import StorageError
 from tasks import threads
-from tasks.config import Algorithm, ConfigError
+from tasks.config import ADVANTAGES, Algorithm, ConfigError
 from tasks.options import options_of
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -24,6 +24,9 @@ IterationOption = Annotated[int, typer.Option("--iteration", "-i", min=0, help="
 LakeOption = Annotated[str | None, typer.Option("--lake", help="Root of the lake; default: the file's.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Root of every random choice.")]
 AlgorithmOption = Annotated[Algorithm | None, typer.Option("--algorithm", help="Turn reward that trains.")]
+AdvantageOption = Annotated[
+    str | None, typer.Option("--advantage", help="Estimator: " + ", ".join(ADVANTAGES) + ".")
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any key of the file, e.g. train.epochs=2."),
@@ -40,12 +43,19 @@ def _stage(name: str, summary: str) -> None:
         lake: LakeOption = None,
         seed: SeedOption = None,
         algorithm: AlgorithmOption = None,
+        advantage: AdvantageOption = None,
         settings: SetOption = None,
     ) -> None:
         from tasks import console
 
         options = options_of(
-            config, experiment=experiment, lake=lake, seed=seed, algorithm=algorithm, settings=settings
+            config,
+            experiment=experiment,
+            lake=lake,
+            seed=seed,
+            algorithm=algorithm,
+            advantage=advantage,
+            settings=settings,
         )
         console.run_stage(options, name, iteration=iteration)
 
@@ -55,6 +65,7 @@ for _name, _summary in {
     "curate": "Decide in SQL which conversations may train, and count the others by reason.",
     "warm_start": "Make policy version 0 from the logs of iteration 0.",
     "fit_reward": "Fit the implicit process reward model and score every kept turn.",
+    "fit_q": "Fit the turn-level Q, or the critic, that the algorithm needs, and value every kept turn.",
     "credit": "Write every credit method side by side, and the advantages that train.",
     "credit_lab": "Compare every credit method on the same stored rollouts: a dataset and a page.",
     "train_policy": "Train a candidate on the credited turns.",
@@ -75,13 +86,20 @@ def run_command(
     lake: LakeOption = None,
     seed: SeedOption = None,
     algorithm: AlgorithmOption = None,
+    advantage: AdvantageOption = None,
     settings: SetOption = None,
 ) -> None:
     """All stages of iterations 0 to `iterations`, in order."""
     from tasks import console
 
     options = options_of(
-        config, experiment=experiment, lake=lake, seed=seed, algorithm=algorithm, settings=settings
+        config,
+        experiment=experiment,
+        lake=lake,
+        seed=seed,
+        algorithm=algorithm,
+        advantage=advantage,
+        settings=settings,
     )
     console.run_iterations(options, iterations)
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
+from tasks.config_credit import ADVANTAGES as ADVANTAGES
 from tasks.config_credit import Algorithm as Algorithm
 from tasks.config_credit import Credit, Q, fault_of_pair
 from tasks.config_parts import Fraction, NonNegative, Positive, PositiveFloat, Section

@@ -4,7 +4,7 @@ The names are those of `itpo_core.credit`, which this file may not import (it is
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -51,6 +51,8 @@ STREAMS = frozenset({Algorithm.ITPO, Algorithm.NORM_ITPO, Algorithm.NORM_ITPO_SI
 NEEDS_LOG_RATIOS = frozenset({Algorithm.DUELING_ADVANTAGE, Algorithm.ITERATIVE_PPO})
 # Signals made by Q; while its gate is closed the outcome stands in. (The step of iterative_ppo has its own.)
 NEEDS_GOOD_Q = frozenset({Algorithm.DUELING_ADVANTAGE, Algorithm.PREFIX_VALUE})
+Advantage = Literal["grpo", "rloo", "ppo", "reinforce_pp", "reinforce_pp_baseline"]
+ADVANTAGES: tuple[str, ...] = get_args(Advantage)
 QKind = Literal["auto", "dueling_logratio", "scalar_head", "implicit_prm", "value"]
 
 
@@ -116,7 +118,7 @@ class Credit(Section):
         }
     )
     algorithm: Algorithm = Algorithm.NORM_ITPO_SHARE
-    advantage: Literal["grpo", "rloo", "ppo", "reinforce_pp", "reinforce_pp_baseline"] = "grpo"
+    advantage: Advantage = "grpo"
     std: Literal["group", "batch", "none"] = "group"
     to_go: Literal["auto", "reward_to_go", "immediate"] = "auto"
     profile: Literal["safe", "verl", "skyrl", "trl", "openrlhf", "nemo_rl", "itpo_reference"] = "safe"
@@ -141,6 +143,11 @@ class Credit(Section):
     def needs_critic(self) -> bool:
         """Whether the estimator asks for a value before every turn."""
         return self.advantage == "ppo"
+
+    @property
+    def has_stream_critic(self) -> bool:
+        """Whether the critic is one of turn rewards, which go through GAE by themselves."""
+        return self.needs_critic and self.algorithm in STREAMS
 
     @property
     def needs_q(self) -> bool:
@@ -188,7 +195,6 @@ def fault_of_credit(credit: Credit) -> str | None:
 def fault_of_pair(credit: Credit, q: Q) -> str | None:
     """Why [credit] cannot work with this [q], with the remedy; None when it can."""
     kind = q_kind(credit, q)
-    streamed = credit.needs_critic and credit.algorithm in STREAMS
     faults = {
         f'{credit.algorithm.value} needs log-ratios, which q.kind "{kind}" does not have: use "auto"': (
             credit.algorithm is Algorithm.DUELING_ADVANTAGE and kind in ("value", "scalar_head")
@@ -199,9 +205,15 @@ def fault_of_pair(credit: Credit, q: Q) -> str | None:
         ),
         f"the critic of {credit.algorithm.value} is fitted to turn rewards, which are no chances: use q.kind "
         f'"auto" and q.targets "monte_carlo", not "{kind}" and "{q.targets}"': (
-            streamed and (kind != "value" or q.targets != "monte_carlo")
+            credit.has_stream_critic and (kind != "value" or q.targets != "monte_carlo")
+        ),
+        f"q.replay_iterations {q.replay_iterations} with the critic of {credit.algorithm.value}, which "
+        "learns this iteration's turn rewards alone: set it to 0": credit.has_stream_critic
+        and q.replay_iterations > 0,
+        f"q.members {q.members} with the critic of {credit.algorithm.value}: one is enough, set it to 1": (
+            credit.has_stream_critic and q.members > 1
         ),
         f"q.gamma {q.gamma} and credit.gamma {credit.gamma}: the critic must discount as GAE does; set both "
-        "alike": credit.needs_critic and not streamed and q.gamma != credit.gamma,
+        "alike": credit.needs_critic and not credit.has_stream_critic and q.gamma != credit.gamma,
     }
     return next((text for text, is_wrong in faults.items() if is_wrong), None)

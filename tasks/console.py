@@ -36,7 +36,7 @@ def run_iterations(options: Options, iterations: int) -> None:
     config = options.load()
     for iteration in range(iterations + 1):
         context = Context(config, iteration)
-        for stage in pipeline.stages_of(iteration):
+        for stage in pipeline.stages_of(iteration, config):
             with progress_bars() as bars:
                 progress = _advance(bars, f"{context.experiment}/{iteration:04d} {stage}")
                 result = pipeline.run_named(context, stage, on_progress=progress)

@@ -1,147 +1,159 @@
-"""Credit: every turn reward side by side on the same conversations, and the advantages that will train."""
+"""Credit: the advantages that will train, and beside them every classic turn reward of the same turns.
 
-from collections.abc import Sequence
-from typing import TypedDict
+What trains comes from `itpo_core.credit`. SQL computes the classic seven a second time; where both compute
+the same, a check holds them to each other.
+"""
 
-from itpo_core.envs.base import TurnOracle
-from itpo_core.identifiers import derive_seed
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from storage import commits
 from storage.commits import Commit
-from storage.rows import Table, to_table
-from storage.warehouse import run_checks, run_sql, sql_digests
-from tasks import build
+from storage.rows import Table
+from storage.warehouse import Relation, run_checks, run_sql, sql_digests
 from tasks.config import Algorithm
 from tasks.context import Context, StageResult, finished
-from tasks.metrics import figures_of
-from tasks.records import truths_of
+from tasks.credit_choice import method_of, reward_gate_is_open, sql_computes_the_same, usable_algorithm
+from tasks.credit_lab_data import QUERY, lab_batch
+from tasks.credit_training import Trained, trained
+from tasks.metrics import figures_of, metrics_table
+from tasks.turn_inputs import turn_inputs
 
-NEEDS_SCORES = frozenset({Algorithm.ITPO, Algorithm.NORM_ITPO, Algorithm.NORM_ITPO_SHARE})
-ADVANTAGES = {"grpo": "advantages_grpo.sql", "rloo": "advantages_rloo.sql"}
+if TYPE_CHECKING:
+    from itpo_core.normalisation import RunningScale
 
-
-class TurnInput(TypedDict):
-    """What SQL cannot compute: a placebo draw, and the oracle's advantage where there is an oracle."""
-
-    conversation_id: str
-    turn_index: int
-    dirichlet_draw: float
-    oracle_advantage: float | None
+CLASSIC_SQL = {"rloo": "advantages_rloo.sql"}  # beside any other estimator, the classic seven are by grpo
 
 
 def run(context: Context) -> StageResult:
-    """Commit one row per kept turn with every method's credit and advantage."""
-    sources = {name: context.read(name) for name in ("rollouts", "curated", "reward")}
-    parents = {name: commit.digest for name, commit in sources.items()}
+    """Commit one row per kept turn, with the advantage that trains and every classic one, and the facts."""
+    sources = source_commits(context)
+    parents = {role: commit.digest for role, commit in sources.items()}
+    names = ("turn_credits.sql", classic_sql(context), "credits.sql", QUERY, "trained_credits.sql")
     inputs = {
         **context.config.section("credit"),
-        **sql_digests(("turn_credits.sql", ADVANTAGES[context.config.credit.advantage], "credits.sql")),
+        **sql_digests(names),
         "seed": str(context.config.seed),
     }
     existing = context.find("credit")
     if existing is not None:
         commits.check_inputs(existing, parents=parents, inputs=inputs)
         return finished("credit", existing, resumed=True)
-    algorithm = usable_algorithm(context, sources["reward"])
-    credits = credit_table(context, sources, algorithm=algorithm)
+    algorithm = usable_algorithm(context, reward=sources["reward"], q=sources.get("q"))
+    found, credits = credit_table(context, sources, algorithm=algorithm)
+    fell_back = algorithm is not context.config.credit.algorithm
+    summary = {**found.figures, "fell_back": float(fell_back)}
     commit = commits.commit(
         context.store,
         context.key("credit"),
-        tables={"credits": credits},
+        tables={"credits": credits, "metrics": metrics_table("credit", summary=summary)},
         parents=parents,
         inputs=inputs,
         attempt=context.attempt,
     )
-    return finished(
-        "credit", commit, resumed=False, figures={"turns": credits.num_rows, "algorithm": algorithm.value}
+    spoken = {"algorithm": algorithm.value, "advantage": context.config.credit.advantage}
+    if fell_back:
+        spoken["instead_of"] = context.config.credit.algorithm.value
+    return finished("credit", commit, resumed=False, figures={**spoken, **summary})
+
+
+def source_commits(context: Context) -> dict[str, Commit]:
+    """What credit reads: conversations, scores, Q where it is needed, and the scale it goes on from."""
+    sources = {name: context.read(name) for name in ("rollouts", "curated", "reward")}
+    if context.config.credit.needs_q:
+        sources["q"] = context.read("q")
+    previous = previous_scale(context)
+    if previous is not None:
+        sources["previous"] = previous
+    return sources
+
+
+def previous_scale(context: Context) -> Commit | None:
+    """The credit before this one, where its running scale is gone on from."""
+    if context.config.credit.score_scale != "running_std" or context.iteration == 0:
+        return None
+    return context.find("credit", context.iteration - 1)
+
+
+def running_scale(context: Context, previous: Commit | None) -> "RunningScale | None":
+    """The state that a credit recorded; None at the first, or where it recorded none."""
+    from itpo_core.normalisation import RunningScale
+
+    known = {} if previous is None else figures_of(context.store, previous)
+    if "credit/running_batches" not in known:
+        return None
+    return RunningScale(known["credit/running_mean_square"], int(known["credit/running_batches"]))
+
+
+def credit_table(
+    context: Context, sources: Mapping[str, Commit], *, algorithm: Algorithm
+) -> tuple[Trained, Table]:
+    """Torch over the committed rows, the classic SQL over the same, then the checks over both."""
+    relations = batch_relations(context, sources)
+    running = running_scale(context, sources.get("previous"))
+    found = trained(
+        lab_batch(relations), method_of(context.config.credit, algorithm=algorithm, running=running)
     )
+    classic = classic_credits(context, sources, relations=relations, algorithm=algorithm)
+    credits = run_sql(
+        "trained_credits.sql",
+        relations={"classic": classic, "trained": found.table},
+        parameters={"algorithm": algorithm.value},
+    )
+    # A conversation that was left out votes in SQL and not in torch: then the numbers differ, and should.
+    comparable = sql_computes_the_same(context.config.credit, algorithm) and not found.left_out
+    run_checks({**relations, "credits": credits, **({"classic": classic} if comparable else {})})
+    return found, credits
 
 
-def usable_algorithm(context: Context, reward: Commit) -> Algorithm:
-    """The configured algorithm, or the sparse outcome while the reward model's gate is closed."""
-    wanted = context.config.credit.algorithm
-    return wanted if wanted not in NEEDS_SCORES or gate_is_open(context, reward) else Algorithm.OUTCOME
-
-
-def gate_is_open(context: Context, reward: Commit) -> bool:
-    """Whether the reward model ranks held-out conversations well enough to be listened to."""
-    return figures_of(context.store, reward)["fit_reward/gate_open"] == 1.0
-
-
-def credit_table(context: Context, sources: dict[str, Commit], *, algorithm: Algorithm) -> Table:
-    """Run the credit SQL over the committed files, then its checks."""
-    settings = context.config.credit
-    relations = {
+def batch_relations(context: Context, sources: Mapping[str, Commit]) -> dict[str, Relation]:
+    """What credit is computed from: committed files, and what SQL cannot compute about a turn."""
+    return {
         "turns": commits.table_paths(context.store, sources["rollouts"], table="turns"),
         "curated": commits.table_paths(context.store, sources["curated"], table="curated"),
         "turn_scores": commits.table_paths(context.store, sources["reward"], table="turn_scores"),
         "turn_inputs": turn_inputs(context, sources["rollouts"]),
+        "turn_values": commits.table_paths(context.store, sources["q"], table="turn_values")
+        if "q" in sources
+        else [],
     }
+
+
+def classic_credits(
+    context: Context,
+    sources: Mapping[str, Commit],
+    *,
+    relations: Mapping[str, Relation],
+    algorithm: Algorithm,
+) -> Table:
+    """The classic seven by SQL; its `advantage` is that of the algorithm, null for one that SQL lacks."""
+    settings = context.config.credit
     turn_credits = run_sql(
         "turn_credits.sql",
-        relations=relations,
+        relations={name: relations[name] for name in ("turns", "curated", "turn_scores", "turn_inputs")},
         parameters={
-            "use_scores": gate_is_open(context, sources["reward"]),
+            "use_scores": reward_gate_is_open(context, sources["reward"]),
             "temperature": settings.temperature,
             "share": settings.share,
         },
     )
     siblings = {"curated": relations["curated"], "turn_credits": turn_credits}
-    floor = {"grpo": {"std_floor": settings.std_floor}, "rloo": {}}[settings.advantage]
-    advantages = run_sql(ADVANTAGES[settings.advantage], relations=siblings, parameters=floor)
-    credits = run_sql(
+    floor = {} if settings.advantage == "rloo" else {"std_floor": std_floor(context)}
+    advantages = run_sql(classic_sql(context), relations=siblings, parameters=floor)
+    return run_sql(
         "credits.sql",
         relations={"turn_credits": turn_credits, "advantages": advantages},
         parameters={"algorithm": algorithm.value},
     )
-    run_checks({**relations, "credits": credits})
-    return credits
 
 
-def turn_inputs(context: Context, rollouts: Commit) -> Table:
-    """The placebo draws and the oracle's advantages, one row per turn of the iteration."""
-    rows = run_sql(
-        "turn_truths.sql",
-        relations={
-            name: commits.table_paths(context.store, rollouts, table=name)
-            for name in ("turns", "conversations")
-        },
-        parameters={},
-    ).to_pylist()
-    advantages = oracle_advantages(build.domain(context.config).oracle, rows)
-    draws = exponential_draws(
-        len(rows), seed=derive_seed(context.config.seed, "dirichlet", context.iteration)
-    )
-    return to_table(
-        "turn_inputs",
-        [
-            TurnInput(
-                conversation_id=row["conversation_id"],
-                turn_index=row["turn_index"],
-                dirichlet_draw=draw,
-                oracle_advantage=advantage,
-            )
-            for row, draw, advantage in zip(rows, draws, advantages, strict=True)
-        ],
-    )
+def classic_sql(context: Context) -> str:
+    """The file with the estimator of the classic seven."""
+    return CLASSIC_SQL.get(context.config.credit.advantage, "advantages_grpo.sql")
 
 
-def oracle_advantages(oracle: TurnOracle | None, rows: Sequence[dict[str, object]]) -> list[float | None]:
-    """Advantage of every turn under the policy that spoke, in row order; None where nobody knows it."""
-    if oracle is None or any(row["turn_kind"] is None for row in rows):
-        return [None] * len(rows)
-    conversations: dict[object, list[dict[str, object]]] = {}
-    for row in rows:
-        conversations.setdefault(row["conversation_id"], []).append(row)
-    nested = oracle.policy_advantages(
-        [truths_of(turns) for turns in conversations.values()],
-        personas=[str(turns[0]["persona_id"]) for turns in conversations.values()],
-    )
-    return [value for turns in nested for value in turns]
+def std_floor(context: Context) -> float:
+    """What is added to a group's deviation: the configured number, else the profile's."""
+    from itpo_core.credit import conventions_of
 
-
-def exponential_draws(count: int, *, seed: int) -> list[float]:
-    """Unit exponential draws, one per turn: their shares are uniform on the simplex."""
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    return (-torch.rand(count, generator=generator, dtype=torch.float64).clamp(min=1e-12).log()).tolist()
+    return conventions_of(method_of(context.config.credit)).std_floor

@@ -9,10 +9,11 @@ from storage.commits import Commit
 from storage.digests import file_sha256
 from storage.manifests import canonical_json
 from storage.rows import Table, to_table
-from storage.warehouse import Relation, sql_digests
-from tasks import credit as credit_stage
+from storage.warehouse import sql_digests
 from tasks.config import ConfigError, Credit
 from tasks.context import Context, StageResult, finished
+from tasks.credit import batch_relations
+from tasks.credit_choice import method_of
 from tasks.credit_lab_data import QUERY, LabBatch, lab_batch
 
 if TYPE_CHECKING:
@@ -59,34 +60,14 @@ def run(context: Context) -> StageResult:
 
 def lab_table(context: Context, sources: Mapping[str, Commit]) -> Table:
     """Everything that the lab finds out about the iteration, one row per figure."""
-    batch = lab_batch(relations(context, sources))
+    batch = lab_batch(batch_relations(context, sources))
     chosen = chosen_method(context.config.credit)
     return to_table("lab", [*rows_of(batch, compared(batch, chosen)), *bias_rows(chosen)])
 
 
 def chosen_method(settings: Credit) -> "CreditMethod":
     """The estimator and the scalars that the configuration trains with; the turn reward is varied."""
-    from itpo_core.credit import CreditMethod
-
-    return CreditMethod(
-        advantage=settings.advantage,
-        share=settings.share,
-        temperature=settings.temperature,
-        std_floor=settings.std_floor,
-    )
-
-
-def relations(context: Context, sources: Mapping[str, Commit]) -> dict[str, Relation]:
-    """What the rows are read from: committed files, and what SQL cannot compute about a turn."""
-    return {
-        "turns": commits.table_paths(context.store, sources["rollouts"], table="turns"),
-        "curated": commits.table_paths(context.store, sources["curated"], table="curated"),
-        "turn_scores": commits.table_paths(context.store, sources["reward"], table="turn_scores"),
-        "turn_inputs": credit_stage.turn_inputs(context, sources["rollouts"]),
-        "turn_values": commits.table_paths(context.store, sources["q"], table="turn_values")
-        if "q" in sources
-        else [],
-    }
+    return method_of(settings)
 
 
 def compared(batch: LabBatch, chosen: "CreditMethod") -> "Comparison":

@@ -1,11 +1,11 @@
-"""Committed rollouts as the batch that every credit method of the lab is computed from.
+"""Committed rollouts as the batch that credit is computed from, in its stage and in the lab.
 
 Axes: B conversations, K turns, T policy tokens (all right-padded).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from storage.rows import Table
 from storage.warehouse import Relation, run_sql
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 QUERY = "lab/turns.sql"
 Columns = Mapping[str, Any]  # Any: a NumPy array per column
+TokenScores: TypeAlias = "tuple[Tensor, Tensor] | tuple[None, None]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,22 @@ class LabBatch:
     """The batch, whether its environment knows Q^pi - V^pi, and how many conversations lack a turn's score.
 
     Those take part in no comparison (`valid_B` is false), unless nobody has a score: then the methods that
-    need one are refused and the others compared.
+    need one are refused and the others compared. `return_values_BK` are of the critic of a stream of turn
+    rewards, None without one. `ids` name the rows of the batch; `row_N` and `turn_N` say where in it each row
+    of the query lies.
     """
 
     turns: "TurnBatch"
     has_oracle: bool
     unscored: int
+    return_values_BK: "Tensor | None"
+    ids: tuple[str, ...]
+    row_N: "Tensor"
+    turn_N: "Tensor"
+
+    def ids_of_turns(self) -> list[str]:
+        """The conversation of every row of the query."""
+        return [self.ids[row] for row in self.row_N.tolist()]
 
 
 def lab_batch(relations: Mapping[str, Relation]) -> LabBatch:
@@ -38,16 +49,20 @@ def lab_batch(relations: Mapping[str, Relation]) -> LabBatch:
     table = run_sql(QUERY, relations=relations, parameters={})
     if table.num_rows == 0:
         raise ConfigError(
-            "no turn of a kept conversation: there is nothing to compare; `itpo sql` on curated says why"
+            "no turn of a kept conversation: nothing can get credit; `itpo sql` on curated says why"
         )
     # Copies: the columns as they come share memory that nobody may write to.
     columns = {
-        name: table.column(name).to_numpy().copy() for name in table.column_names if name != "token_scores"
+        name: table.column(name).to_numpy().copy()
+        for name in table.column_names
+        if name not in ("token_scores", "conversation_id")
     }
-    return _batch(columns, *_token_scores(table, columns))
+    # The rows come in the order of the numbers, and so do the names.
+    ids = dict.fromkeys(table.column("conversation_id").to_pylist())
+    return _batch(columns, tuple(ids), token_scores=_token_scores(table, columns))
 
 
-def _batch(columns: Columns, token_scores_BT: "Tensor | None", turn_index_BT: "Tensor | None") -> LabBatch:
+def _batch(columns: Columns, ids: tuple[str, ...], *, token_scores: "TokenScores") -> LabBatch:
     import torch
 
     from itpo_core.turn_batch import TurnBatch
@@ -75,12 +90,17 @@ def _batch(columns: Columns, token_scores_BT: "Tensor | None", turn_index_BT: "T
             oracle_BK=oracle_BK if has_oracle else torch.zeros_like(oracle_BK),
             values_BK=_where_known(columns, "value"),
             log_ratios_BK=_where_known(columns, "log_ratio"),
+            judge_BK=_where_known(columns, "judge"),
             oracle_star_BK=_where_known(columns, "oracle_star"),
-            token_scores_BT=token_scores_BT,
-            turn_index_BT=turn_index_BT,
+            token_scores_BT=token_scores[0],
+            turn_index_BT=token_scores[1],
         ),
         has_oracle=has_oracle,
         unscored=int((~scored_B).sum()),
+        return_values_BK=_where_known(columns, "return_value"),
+        ids=ids,
+        row_N=torch.from_numpy(columns["conversation_number"]),
+        turn_N=torch.from_numpy(columns["turn_index"]),
     )
 
 
@@ -106,7 +126,7 @@ def _per_conversation(columns: Columns, name: str) -> "Tensor":
     return _laid_out(columns, name, fill=0.0)[:, 0]
 
 
-def _token_scores(table: Table, columns: Columns) -> "tuple[Tensor, Tensor] | tuple[None, None]":
+def _token_scores(table: Table, columns: Columns) -> "TokenScores":
     """The terms of the scores, conversation by conversation, and the turn of each; None without any."""
     import torch
 

@@ -2,17 +2,19 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from itpo_core.critic_fit import CriticFit, fit_critic
 from itpo_core.identifiers import derive_seed
 from itpo_core.q_data import QSet, q_set, with_reference
 from itpo_core.q_files import load_members, save_members
-from itpo_core.q_fit import QFitSettings
+from itpo_core.q_fit import QFit, QFitSettings
 from itpo_core.q_gate import Gate, HeldOutQ
 from itpo_core.q_models import QModel, new_q
-from itpo_core.q_recipe import QRecipe, QResult, Speaker, TurnValues, run_recipe
+from itpo_core.q_recipe import QRecipe, QResult, Speaker, run_recipe
 from itpo_core.reward_fit import Judging, LabelledStreams
 from itpo_core.tiny_policy import load_policy, suppressed_ids
 from itpo_core.tokens import ChatFormat
@@ -21,11 +23,18 @@ from storage.commits import Commit
 from storage.rows import Table, to_table
 from tasks.config_credit import is_cross_fitted, q_kind
 from tasks.context import Context, StageResult, finished
+from tasks.credit import previous_scale
+from tasks.critic_targets import stream_of, stream_targets
 from tasks.kept import fitting, kept_conversations, labelled
 from tasks.metrics import metrics_table
 
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
 Progress = Callable[[int, int], None]
 GATE_FILE = "gate.json"
+NO_GATE = Gate(True, "a critic of turn rewards is a baseline and moves no policy by itself: it has no gate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +50,7 @@ def run(context: Context, *, on_progress: Progress | None = None) -> StageResult
     """Commit the Q-function's weights, its values of every kept turn, and its held-out figures."""
     sources = source_commits(context)
     parents = {role: commit.digest for role, commit in sources.items()}
-    inputs = {**context.config.section("q"), "seed": str(context.config.seed)}
+    inputs = inputs_of(context)
     existing = context.find("q")
     if existing is not None:
         commits.check_inputs(existing, parents=parents, inputs=inputs)
@@ -62,6 +71,19 @@ def run(context: Context, *, on_progress: Progress | None = None) -> StageResult
     return finished("fit_q", commit, resumed=False, figures=fitted.figures)
 
 
+def inputs_of(context: Context) -> dict[str, str]:
+    """What the fit depends on besides commits: [q] and what it resolves to, and the stream of a critic."""
+    config = context.config
+    streamed = config.section("credit") if config.credit.has_stream_critic else {}
+    return {
+        **config.section("q"),
+        **streamed,
+        "kind": q_kind(config.credit, config.q),
+        "cross_fit": str(is_cross_fitted(config.credit, config.q)),
+        "seed": str(config.seed),
+    }
+
+
 def source_commits(context: Context) -> dict[str, Commit]:
     """What the fit reads: this and the replayed curations, the policies, the Q to go on from."""
     settings = context.config.q
@@ -74,6 +96,10 @@ def source_commits(context: Context) -> dict[str, Commit]:
     previous = context.find("q", context.iteration - 1) if context.iteration > 0 else None
     if settings.start == "continue" and previous is not None:
         sources["previous"] = previous
+    if context.config.credit.has_stream_critic:
+        sources["reward"] = context.read("reward")
+        scale = previous_scale(context)
+        sources |= {} if scale is None else {"scale": scale}
     return sources
 
 
@@ -96,19 +122,60 @@ def fit_and_value(context: Context, sources: dict[str, Commit], *, on_progress: 
     of = with_reference(
         q_set(data, gamma=context.config.q.gamma), reference, suppressed_ids=chat.suppressed_ids
     )
-    result = run_recipe(
-        starts(context, sources, chat=chat),
-        of,
-        recipe=recipe(context, continues="previous" in sources),
-        speaker=Speaker(reference, collector, context.config.sampling.temperature or 1.0),
-        judging=judging(context),
-        on_step=on_progress,
-    )
+    stream = stream_of(context, sources)
+    chosen = recipe(context, continues="previous" in sources)
+    if stream is None:
+        speaker = Speaker(reference, collector, context.config.sampling.temperature or 1.0)
+        result = run_recipe(
+            starts(context, sources, chat=chat),
+            of,
+            recipe=chosen,
+            speaker=speaker,
+            judging=judging(context),
+            on_step=on_progress,
+        )
+    else:
+        returns_BK = stream_targets(
+            context, sources, algorithm=stream, ids=data[-1].streams.ids, turns=of.data.turns
+        )
+        result = fit_critic(
+            starts(context, sources, chat=chat),
+            of,
+            returns_BK=returns_BK,
+            settings=chosen.settings,
+            cross_fit=chosen.cross_fit,
+            on_step=on_progress,
+        )
+    return saved(context, result, tokenizer=tokenizer, newest=data[-1], of=of)
+
+
+def saved(
+    context: Context,
+    result: QResult | CriticFit,
+    *,
+    tokenizer: "PreTrainedTokenizerBase",
+    newest: LabelledStreams,
+    of: QSet,
+) -> Fitted:
+    """Write the weights and the gate into a scratch folder; figures and values of either fit."""
     folder = context.work_folder("q")
     shutil.rmtree(folder, ignore_errors=True)
+    if isinstance(result, CriticFit):
+        save_members((result.member,), tokenizer, folder=folder)
+        write_gate(NO_GATE, folder)
+        columns = {"return_value": result.values_BK}
+        return Fitted(critic_figures(result), value_table(context, columns, newest=newest, of=of), folder)
     save_members(result.members, tokenizer, folder=folder)
     write_gate(result.gate, folder)
-    return Fitted(figures(result), value_table(context, result.turns, newest=data[-1], of=of), folder)
+    turns = result.turns
+    found = {
+        "value": turns.values_BK,
+        "log_ratio": turns.log_ratios_BK,
+        "q": turns.q_BK,
+        "q_std": turns.q_std_BK,
+    }
+    columns = {name: values_BK for name, values_BK in found.items() if values_BK is not None}
+    return Fitted(figures(result), value_table(context, columns, newest=newest, of=of), folder)
 
 
 def read_data(context: Context, iteration: int, *, chat: ChatFormat) -> LabelledStreams:
@@ -179,18 +246,31 @@ def read_gate(context: Context, commit: Commit) -> Gate:
 
 def figures(result: QResult) -> dict[str, float]:
     """The named figures of the first member's fit and of the held-out judgement of all."""
-    fit = result.fits[0]
-    fitted = {
+    return {
+        **fit_figures(result.fits[0]),
+        "gate_open": float(result.gate.open),
+        **({"heldout_conversations": 0.0} if result.judged is None else held_out(result.judged)),
+    }
+
+
+def critic_figures(result: CriticFit) -> dict[str, float]:
+    """The same of a critic of turn rewards, which has no gate: a poor baseline is noisy, and not wrong."""
+    known = result.explained_variance
+    return {
+        **fit_figures(result.fit),
+        "gate_open": 1.0,
+        **({} if known is None else {"heldout_explained_variance": known}),
+    }
+
+
+def fit_figures(fit: QFit) -> dict[str, float]:
+    """How one fit went."""
+    return {
         "first_epoch_loss": fit.losses[0],
         "last_epoch_loss": fit.losses[-1],
         "best_epoch": float(fit.best_epoch),
         "labelled_turns": float(fit.labelled_turns),
         "unlabelled_turns": float(fit.unlabelled_turns),
-        "gate_open": float(result.gate.open),
-    }
-    return {
-        **fitted,
-        **({"heldout_conversations": 0.0} if result.judged is None else held_out(result.judged)),
     }
 
 
@@ -217,26 +297,18 @@ def held_out(judged: HeldOutQ) -> dict[str, float]:
     return found
 
 
-def value_table(context: Context, turns: TurnValues, *, newest: LabelledStreams, of: QSet) -> Table:
+def value_table(
+    context: Context, columns: "Mapping[str, Tensor]", *, newest: LabelledStreams, of: QSet
+) -> Table:
     """One row per valued turn of this iteration, null where the kind has no such figure."""
     spoken = newest.streams
-    columns = {
-        "value": turns.values_BK,
-        "log_ratio": turns.log_ratios_BK,
-        "q": turns.q_BK,
-        "q_std": turns.q_std_BK,
-    }
-    known = {
-        name: values_BK[of.newest_B].double().tolist()
-        for name, values_BK in columns.items()
-        if values_BK is not None
-    }
+    known = {name: values_BK[of.newest_B].double().tolist() for name, values_BK in columns.items()}
     rows = [
         {
             "conversation_id": conversation,
             "turn_index": turn,
             "q_version": f"{context.experiment}/q{context.iteration:04d}",
-            **{name: known[name][row][turn] if name in known else None for name in columns},
+            **{name: values[row][turn] for name, values in known.items()},
         }
         for row, conversation in enumerate(spoken.ids)
         for turn in range(int(spoken.turns_B[row]))

@@ -35,6 +35,7 @@ def options_of(
     lake: str | None = None,
     seed: int | None = None,
     algorithm: Algorithm | None = None,
+    advantage: str | None = None,
     settings: list[str] | None = None,
 ) -> Options:
     """Collect what was given; what was not given leaves the file's value."""
@@ -43,6 +44,7 @@ def options_of(
         "lake.root": lake,
         "seed": seed,
         "credit.algorithm": None if algorithm is None else algorithm.value,
+        "credit.advantage": advantage,
     }
     given = {key: value for key, value in named.items() if value is not None}
     return Options(config, {**given, **dict(map(_setting, settings or []))})

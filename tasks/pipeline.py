@@ -9,9 +9,20 @@ from storage import registry
 from storage.facts import record_facts
 from tasks import config as configuration
 from tasks import threads
+from tasks.config import Config
 from tasks.context import Context, StageResult, code_revision
 
-ONLINE_STAGES = ("collect", "curate", "fit_reward", "credit", "train_policy", "evaluate", "decide", "report")
+ONLINE_STAGES = (
+    "collect",
+    "curate",
+    "fit_reward",
+    "fit_q",
+    "credit",
+    "train_policy",
+    "evaluate",
+    "decide",
+    "report",
+)
 OFFLINE_STAGES = ("import", "curate", "warm_start", "fit_reward", "evaluate", "decide", "report")
 
 Overrides = dict[str, Any]  # Any: JSON values by dotted key, checked by the configuration
@@ -64,9 +75,16 @@ def upcoming_run(config_path: str, overrides: Overrides) -> str:
     return f"{context.experiment}-{registry.next_iteration(context.store, context.experiment):04d}"
 
 
-def stages_of(iteration: int) -> tuple[str, ...]:
-    """Iteration 0 starts from logs; every later one from its own conversations."""
-    return OFFLINE_STAGES if iteration == 0 else ONLINE_STAGES
+def stages_of(iteration: int, config: Config) -> tuple[str, ...]:
+    """Iteration 0 starts from logs; every later one from conversations, with a Q where one is needed."""
+    if iteration == 0:
+        return OFFLINE_STAGES
+    return tuple(stage for stage in ONLINE_STAGES if stage != "fit_q" or config.credit.needs_q)
+
+
+def needs_q(config_path: str, overrides: Overrides) -> bool:
+    """Whether online iterations of this configuration fit a Q."""
+    return configuration.load(config_path, overrides=overrides).credit.needs_q
 
 
 def run_named(context: Context, stage: str, *, on_progress: Progress | None = None) -> dict[str, Any]:
@@ -113,6 +131,12 @@ def _fit_reward(context: Context, on_progress: Progress | None) -> StageResult:
     return fit_reward.run(context)
 
 
+def _fit_q(context: Context, on_progress: Progress | None) -> StageResult:
+    from tasks import fit_q
+
+    return fit_q.run(context, on_progress=on_progress)
+
+
 def _credit(context: Context, on_progress: Progress | None) -> StageResult:
     from tasks import credit
 
@@ -154,6 +178,7 @@ STAGES: dict[str, Callable[[Context, Progress | None], StageResult]] = {
     "curate": _curate,
     "warm_start": _warm_start,
     "fit_reward": _fit_reward,
+    "fit_q": _fit_q,
     "credit": _credit,
     "credit_lab": _credit_lab,
     "train_policy": _train_policy,
@@ -164,8 +189,9 @@ STAGES: dict[str, Callable[[Context, Progress | None], StageResult]] = {
 
 # The kind of commit beside which a stage leaves its side facts.
 KINDS = {"import": "rollouts", "collect": "rollouts", "curate": "curated", "warm_start": "policy",
-         "fit_reward": "reward", "credit": "credit", "credit_lab": "reward", "train_policy": "policy",
-         "evaluate": "evaluation", "decide": "evaluation", "report": "report"}  # fmt: skip
+         "fit_reward": "reward", "fit_q": "q", "credit": "credit", "credit_lab": "reward",
+         "train_policy": "policy", "evaluate": "evaluation", "decide": "evaluation",
+         "report": "report"}  # fmt: skip
 
 
 def _record(

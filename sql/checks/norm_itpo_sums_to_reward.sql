@@ -6,10 +6,10 @@
 -- Order:  conversation_id, method
 
 with split_rewards as (
-    select conversation_id, turn_index, method, credit
+    select conversation_id, turn_index, method, part
     from credits
     unpivot (
-        credit for method in (
+        part for method in (
             credit_outcome, credit_norm_itpo, credit_norm_itpo_share, credit_uniform, credit_dirichlet
         )
     )
@@ -19,7 +19,7 @@ sums as (
     select
         conversation_id,
         method,
-        sum(credit order by turn_index) as total
+        sum(part order by turn_index) as total
     from split_rewards
     group by conversation_id, method
 ),

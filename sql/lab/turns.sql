@@ -17,6 +17,7 @@ with kept as (
 )
 
 select
+    kept.conversation_id,
     kept.conversation_number::bigint as conversation_number,
     kept.group_number::bigint as group_number,
     turns.turn_index::bigint as turn_index,
@@ -28,7 +29,9 @@ select
     turn_inputs.dirichlet_draw as draw,
     turn_inputs.oracle_advantage as oracle,
     turns.optimal_action_value - turns.optimal_value as oracle_star,
+    turns.judge_weight as judge,
     turn_values.value,
+    turn_values.return_value,
     turn_values.log_ratio
 from kept
 inner join turns on kept.conversation_id = turns.conversation_id

@@ -32,6 +32,7 @@ def good_lake() -> Lake:
             for name in names
         ],
         "credits": [_credit(name, index) for name in names for index in (0, 1)],
+        "classic": [_credit(name, index) for name in names for index in (0, 1)],
         "turn_scores": [
             {**_key(name), "turn_index": index, "score": 0.5, "token_scores": [0.75, -0.25]}
             for name in names
@@ -154,6 +155,11 @@ BROKEN = [
     ("norm_itpo_sums_to_reward", change("credits", 3, credit_dirichlet=NAN), "b"),
     ("advantages_finite", change("credits", 0, advantage=NAN), "a"),
     ("advantages_finite", change("credits", 0, advantage_itpo=float("inf")), "a"),
+    ("both_credits_agree", change("credits", 1, advantage=1.2 + 2e-9), "a"),
+    ("both_credits_agree", change("classic", 2, advantage=None), "b"),
+    ("both_credits_agree", remove("classic", 2), "b"),
+    ("token_advantages_complete", change("credits", 1, token_advantages=[0.5]), "a"),
+    ("token_advantages_complete", change("credits", 2, token_advantages=[0.5, NAN]), "b"),
     ("scores_unique", repeat("turn_scores", 0), "a"),
     ("scores_unique", change("turn_scores", 0, score=NAN), "a"),
     ("token_scores_sum_to_score", change("turn_scores", 2, score=0.501), "b"),

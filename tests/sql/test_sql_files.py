@@ -69,6 +69,7 @@ def empty_lake() -> dict[str, pa.Table]:
     tables = {name: schema.empty_table() for name, schema in RELATIONS.items()}
     tables["turn_credits"] = run("turn_credits.sql", tables, samples_of(read("turn_credits.sql")))
     tables["advantages"] = run("advantages_rloo.sql", tables)
+    tables["classic"] = run("credits.sql", tables, samples_of(read("credits.sql")))
     return tables
 
 
@@ -121,7 +122,9 @@ def test_a_column_that_no_contract_has_is_refused(empty_lake: dict[str, pa.Table
         connection.execute("explain select reward_total from curated")
 
 
-@pytest.mark.parametrize(("name", "relation"), [("curated.sql", "curated"), ("credits.sql", "credits")])
+@pytest.mark.parametrize(
+    ("name", "relation"), [("curated.sql", "curated"), ("trained_credits.sql", "credits")]
+)
 def test_what_is_committed_has_the_columns_of_its_contract(
     name: str, relation: str, empty_lake: dict[str, pa.Table]
 ) -> None:

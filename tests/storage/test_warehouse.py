@@ -216,7 +216,7 @@ def test_checks_run_where_their_relations_are_given() -> None:
 
 def test_every_check_runs_when_all_relations_are_given() -> None:
     files = (repository_root() / "sql" / "checks").glob("*.sql")
-    known = {"conversations", "turns", "curated", "turn_scores", "credits", "turn_inputs"}
+    known = {"conversations", "turns", "curated", "turn_scores", "credits", "classic", "turn_inputs"}
     known |= {"evaluation_conversations", "evaluation_turns"}
 
     assert run_checks({name: [] for name in known}).keys() == {path.stem for path in files}

@@ -16,6 +16,7 @@ from storage.warehouse import ask, open_lake
 from tasks import credit_lab, pipeline
 from tasks.config import ConfigError, Credit
 from tasks.context import Context
+from tasks.credit import batch_relations
 from tasks.credit_lab_data import lab_batch
 from tasks.credit_lab_page import page_html
 from tests.builders import make_lake
@@ -56,11 +57,13 @@ def _turns(keys: list[tuple[str, int]]) -> object:
             "response_tokens": 2,
             "optimal_value": None,
             "optimal_action_value": None,
+            "judge_weight": None,
         }
         for name, turn in keys
     ]
     kinds = [("conversation_id", pa.string()), ("turn_index", pa.int16()), ("response_tokens", pa.int32()),
-             ("optimal_value", pa.float64()), ("optimal_action_value", pa.float64())]  # fmt: skip
+             ("optimal_value", pa.float64()), ("optimal_action_value", pa.float64()),
+             ("judge_weight", pa.float64())]  # fmt: skip
     return pa.Table.from_pylist(rows, schema=pa.schema(kinds))
 
 
@@ -116,7 +119,7 @@ def test_where_one_turn_has_no_known_worth_the_oracle_is_refused_and_not_zero() 
 def test_without_a_kept_turn_there_is_nothing_to_compare() -> None:
     nothing = {**relations(), "curated": to_table("curated", [curated("a", kept=False)])}
 
-    with pytest.raises(ConfigError, match="there is nothing to compare"):
+    with pytest.raises(ConfigError, match="nothing can get credit"):
         lab_batch(nothing)
 
 
@@ -247,7 +250,7 @@ def test_an_iteration_whose_turns_have_no_scores_still_compares_what_needs_none(
     context = make_lake(tmp_path)
 
     batch = lab_batch(
-        credit_lab.relations(context, {name: context.read(name) for name in credit_lab.SOURCES})
+        batch_relations(context, {name: context.read(name) for name in credit_lab.SOURCES})
     )
     found = credit_lab.compared(batch, credit_lab.chosen_method(context.config.credit))
 
