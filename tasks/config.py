@@ -185,6 +185,8 @@ class Improve(Section):
     of the last `abort_window` steps passes `abort_divergence` (nats per token).
     """
 
+    # "ignored" steps under a Q that has proven nothing: for controls and trials; the evidence says so.
+    gate: Literal["required", "ignored"] = "required"
     passes: Positive = 4
     conversations_per_pass: Positive = 256
     conversations_per_step: Positive = 16
@@ -201,6 +203,7 @@ class Improve(Section):
     abort_window: Positive = 10
     doubly_robust: bool = False  # train on the logged turns too, with what really came of them
     max_gradient_norm: PositiveFloat = 1.0
+    micro_batch: Positive | None = None  # conversations per forward; None: those of a step
 
 
 class Evaluate(Section):

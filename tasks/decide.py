@@ -58,7 +58,7 @@ def judge(context: Context, evaluation: Commit, *, policy: Commit) -> tuple[Verd
         "kl": drift.kl,
         "entropy": drift.entropy,
         "failed_share": drift.failed_share,
-        **abort_evidence(context, policy),
+        **step_evidence(context, policy),
         **certificate_evidence(claim(context, evaluation, policy=policy), measured=gain, withheld=withheld),
     }
     return verdict, evidence
@@ -71,13 +71,16 @@ def withheld_step(context: Context, policy: Commit) -> str | None:
     return f"q gate closed: {committed_gate(context, context.read('q')).reason}"
 
 
-def abort_evidence(context: Context, policy: Commit) -> Evidence:
-    """That the step was given up, with the figure that did it; empty when it went to its end."""
+def step_evidence(context: Context, policy: Commit) -> Evidence:
+    """What was out of the ordinary: a step that was given up, one under a Q whose gate was closed."""
     trained = figures_of(context.store, policy)
-    if not trained.get("train_policy/aborted"):
-        return {}
-    names = ("aborted", "abort_pass", "abort_divergence", "abort_limit")
-    return {name: trained[f"train_policy/{name}"] for name in names}
+    found: Evidence = {}
+    if trained.get("train_policy/aborted"):
+        names = ("aborted", "abort_pass", "abort_divergence", "abort_limit")
+        found |= {name: trained[f"train_policy/{name}"] for name in names}
+    if trained.get("train_policy/step_taken") and not trained["train_policy/gate_open"]:
+        found["q_gate_ignored"] = committed_gate(context, context.read("q")).reason
+    return found
 
 
 def claim(context: Context, evaluation: Commit, *, policy: Commit) -> Claim:

@@ -16,7 +16,7 @@ from tasks.context import Context
 from tasks.q_facts import committed_gate
 from tasks.training import Job, SpokenTurns, spoken_turns
 
-NO_STEP = {"step_taken": 0.0, "steps": 0.0, "final_kl": 0.0}
+NO_STEP = {"step_taken": 0.0, "gate_open": 0.0, "steps": 0.0, "final_kl": 0.0}
 
 
 def sources(context: Context) -> dict[str, Commit]:
@@ -26,7 +26,8 @@ def sources(context: Context) -> dict[str, Commit]:
 
 def train(context: Context, job: Job) -> TrainingResult:
     """Write the candidate: improved under Q, or the parent unchanged while the gate of Q is closed."""
-    if not committed_gate(context, job.sources["q"]).is_open:
+    is_open = committed_gate(context, job.sources["q"]).is_open
+    if not is_open and context.config.improve.gate == "required":
         return unchanged(context, job)
     spoken = spoken_turns(context, job.sources["credit"])
     result = SingleTurnTrainer().train(
@@ -38,7 +39,7 @@ def train(context: Context, job: Job) -> TrainingResult:
         settings=single_turn_settings(context),
         on_step=job.on_progress,
     )
-    return replace(result, summary={**result.summary, "step_taken": 1.0})
+    return replace(result, summary={**result.summary, "step_taken": 1.0, "gate_open": float(is_open)})
 
 
 def unchanged(context: Context, job: Job) -> TrainingResult:
@@ -81,5 +82,6 @@ def single_turn_settings(context: Context) -> SingleTurnSettings:
         abort_window=own.abort_window,
         doubly_robust=own.doubly_robust,
         max_gradient_norm=own.max_gradient_norm,
+        micro_batch=own.micro_batch,
         seed=derive_seed(context.config.seed, "improve", context.iteration),
     )

@@ -119,8 +119,8 @@ def q_calibration(facts: IterationFacts) -> Cells:
 
 
 def q_answer(facts: IterationFacts) -> Answer | None:
-    """Whether the gate of this Q is open, and why; None where none was fitted."""
-    if facts.q_gate is None:
+    """Whether the gate of this Q is open, and why; None without one, and for a critic of turn rewards."""
+    if facts.q_gate is None or "heldout_conversations" not in q_figures(facts):
         return None
     gate = "open" if facts.q_gate.is_open else "closed"
     text = f"Its gate is {gate}: {facts.q_gate.reason}."

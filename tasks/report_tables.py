@@ -80,6 +80,10 @@ def evidence_rows(decision: Decision, config: Config) -> list[Evidence]:
         ("entropy of the candidate", _known(found, "entropy", nats), f"at least {gate.min_entropy:g}"),
         ("evaluation conversations without an outcome", _known(found, "failed_share", percent),
          f"at most {percent(config.collect.failure_budget)}"),
+        ("the gate of Q was closed, and a step taken all the same", _words(found, "q_gate_ignored"),
+         'heeded with improve.gate = "required"'),
+        ("divergence at which the step was given up", _known(found, "abort_divergence", nats),
+         f"at most {_known(found, 'abort_limit', nats)}"),
         ("facts copied rightly in the warm start's exam", _known(found, "copy_accuracy", percent),
          f"at least {percent(start.min_copy_accuracy)}"),
         ("start success on unseen scenarios", _known(found, "start_success", percent),
@@ -233,6 +237,10 @@ def _gain(found: Row, name: str) -> str | None:
 
 def _known(found: Row, name: str, write: Callable[[float], str]) -> str | None:
     return None if found.get(name) is None else write(number(found[name]))
+
+
+def _words(found: Row, name: str) -> str | None:
+    return None if found.get(name) is None else str(found[name])
 
 
 def _reward(row: Row | None) -> str:

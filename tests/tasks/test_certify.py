@@ -17,6 +17,7 @@ from tests.builders import commit, commit_evaluation, make_context
 # One step: 2 turns, each 0.1 better under Q, at KL 0.5 a response; penalty 0.6 on rewards of deviation 0.5.
 STEP = {
     "step_taken": 1.0,
+    "gate_open": 1.0,
     "steps": 8.0,
     "aborted": 0.0,
     "final_kl": 0.08,
@@ -131,6 +132,14 @@ def test_a_step_that_was_given_up_says_so_in_the_evidence(tmp_path: Path) -> Non
 
     recorded = (evidence["aborted"], evidence["abort_pass"], evidence["abort_divergence"])
     assert recorded == (1.0, 2.0, 0.4)
+
+
+def test_a_step_under_a_closed_gate_is_no_secret(tmp_path: Path) -> None:
+    context = lake_of(tmp_path, stepped={**STEP, "gate_open": 0.0}, is_open=False, roles=ROLES)
+
+    _, evidence = decide.judge(context, context.read("evaluation"), policy=context.read("policy"))
+
+    assert evidence["q_gate_ignored"] == "Q is not clearly better than the base rate"
 
 
 def test_an_incumbent_that_the_next_evaluation_contradicts_is_rolled_back(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_the_table_of_an_experiment_has_a_dash_where_nothing_was_promised() -> N
 
 
 def test_a_closed_gate_is_bad_news_with_its_reason() -> None:
-    facts = replace(NOTHING, q={"fit_q/heldout_brier": 0.25}, q_gate=QGate(False, "luck alone"))
+    facts = replace(NOTHING, q={"fit_q/heldout_conversations": 0.0}, q_gate=QGate(False, "luck alone"))
 
     answer = q_answer(facts)
 
