@@ -152,7 +152,9 @@ def iterate(
             after=after,
             q=q,
             improvement=improvement,
-            certificate=certificate(of, q, improvement, before=before, after=after, settings=settings),
+            certificate=certificate(
+                of, q, improvement=improvement, before=before, after=after, settings=settings
+            ),
             evidence=evidence,
             ranking=ranking,
             cpu_seconds=time.process_time() - began,
@@ -243,8 +245,8 @@ def judged_on_unseen(of: World, lines: Lines, *, recipe: IterativeRecipe, iterat
 def certificate(
     of: World,
     q: QResult,
-    improvement: Improvement | None,
     *,
+    improvement: Improvement | None,
     before: Spoken,
     after: Spoken,
     settings: SingleTurnSettings,

@@ -95,22 +95,23 @@ def ranking_rows(of: World, sizes: Sizes) -> list[Row]:
         ("logs", sizes.logs, logged_talk(of, count=max(sizes.logs), purpose="fitted")),
         ("policy", sizes.own, own_talk(of, count=max(sizes.own), purpose="fitted")),
     )
+    plans = [
+        (source, spoken, count, kind)
+        for source, counts, spoken in sources
+        for count in counts
+        for kind in FITS
+    ]
     rows: list[Row] = []
-    for source, counts, spoken in sources:
-        for count in counts:
-            for kind, fit in FITS.items():
-                began = time.process_time()
-                scorer = fit(of, spoken, rows=count, epochs=sizes.epochs)
-                seconds = time.process_time() - began
-                for judge, talk_of in judges.items():
-                    about: Row = {
-                        "source": source,
-                        "rows": count,
-                        "kind": kind,
-                        "judged_on": judge,
-                        "fit_cpu_seconds": seconds,
-                    }
-                    rows.append({**about, **agreement(scorer(talk_of), talk_of)})
+    for source, spoken, count, kind in plans:
+        began = time.process_time()
+        scorer = FITS[kind](of, spoken, rows=count, epochs=sizes.epochs)
+        about: Row = {
+            "source": source,
+            "rows": count,
+            "kind": kind,
+            "fit_cpu_seconds": time.process_time() - began,
+        }
+        rows += [{**about, "judged_on": judge, **agreement(scorer(by), by)} for judge, by in judges.items()]
     return rows
 
 
