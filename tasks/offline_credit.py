@@ -27,7 +27,7 @@ def inputs(context: Context) -> dict[str, str]:
 
 
 def tune(
-    context: Context, model: "PreTrainedModel", dialogues: Sequence[KeptConversation]
+    context: Context, model: "PreTrainedModel", *, dialogues: Sequence[KeptConversation]
 ) -> dict[str, float]:
     """Tune the model in place on the training fold, as configured; figures, none when nothing is asked for.
 
@@ -37,7 +37,7 @@ def tune(
     if chosen.offline_credit == "none":
         return {}
     logs = labelled([each for each in dialogues if each.fold == "train"])
-    weights_BK = turn_weights_of(context, model, logs)
+    weights_BK = turn_weights_of(context, model, logs=logs)
     losses = tune_on_turns(
         model,
         logs.tokens,
@@ -58,7 +58,7 @@ def tune(
     }
 
 
-def turn_weights_of(context: Context, model: "PreTrainedModel", logs: "LabelledStreams") -> "Tensor":
+def turn_weights_of(context: Context, model: "PreTrainedModel", *, logs: "LabelledStreams") -> "Tensor":
     """Weights with mean 1 over the turns that happened; those of failures are 0 unless all count alike."""
     chosen = context.config.warm_start
     happened_BK = turn_token_counts(logs.streams) > 0

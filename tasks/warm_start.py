@@ -78,7 +78,7 @@ def start(
         settings=settings(context),
         on_step=on_progress,
     )
-    offline = offline_credit.tune(context, model, lessons.dialogues)
+    offline = offline_credit.tune(context, model, dialogues=lessons.dialogues)
     examined = {"final_loss": result.final_loss, **offline, **exam(model, lessons, chat=chat)}
     folder = context.work_folder("policy")
     save_policy(model, tokenizer, folder=folder)

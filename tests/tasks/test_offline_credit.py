@@ -29,19 +29,19 @@ def context(lake: Path, credit: str) -> Context:
 
 
 def test_filtered_tuning_leaves_failures_out(tmp_path: Path) -> None:
-    weights_BK = turn_weights_of(context(tmp_path, "filtered"), tiny_model(), logs([1.0, 0.0]))
+    weights_BK = turn_weights_of(context(tmp_path, "filtered"), tiny_model(), logs=logs([1.0, 0.0]))
 
     assert weights_BK.tolist() == [[2.0, 2.0], [0.0, 0.0]]
 
 
 def test_continued_tuning_takes_all_turns_alike(tmp_path: Path) -> None:
-    weights_BK = turn_weights_of(context(tmp_path, "continued"), tiny_model(), logs([1.0, 0.0]))
+    weights_BK = turn_weights_of(context(tmp_path, "continued"), tiny_model(), logs=logs([1.0, 0.0]))
 
     assert weights_BK.tolist() == [[1.0, 1.0], [1.0, 1.0]]
 
 
 def test_turn_weights_tell_the_turns_of_a_success_apart(tmp_path: Path) -> None:
-    weights_BK = turn_weights_of(context(tmp_path, "turn_weighted"), tiny_model(), logs([1.0, 0.0, 1.0]))
+    weights_BK = turn_weights_of(context(tmp_path, "turn_weighted"), tiny_model(), logs=logs([1.0, 0.0, 1.0]))
 
     assert float(weights_BK.mean()) == pytest.approx(1.0)
     assert float(weights_BK[1].sum()) == 0
@@ -50,11 +50,11 @@ def test_turn_weights_tell_the_turns_of_a_success_apart(tmp_path: Path) -> None:
 
 def test_logs_without_a_success_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no logged conversation that may train succeeded"):
-        turn_weights_of(context(tmp_path, "filtered"), tiny_model(), logs([0.0, 0.0]))
+        turn_weights_of(context(tmp_path, "filtered"), tiny_model(), logs=logs([0.0, 0.0]))
 
 
 def test_an_unknown_outcome_is_no_success(tmp_path: Path) -> None:
-    weights_BK = turn_weights_of(context(tmp_path, "filtered"), tiny_model(), logs([1.0, float("nan")]))
+    weights_BK = turn_weights_of(context(tmp_path, "filtered"), tiny_model(), logs=logs([1.0, float("nan")]))
 
     assert bool(torch.isfinite(weights_BK).all())
     assert float(weights_BK[1].sum()) == 0
