@@ -180,6 +180,9 @@ def _status(case: ElementTree.Element) -> str:
 def main(names: list[str]) -> int:
     """Judge the named faults, or all; 0 only when each turns its tests red."""
     folder = Path(__file__).parent
+    unknown = sorted(set(names) - {patch.stem for patch in folder.glob("*.patch")})
+    if unknown:
+        raise SystemExit(f"no such fault: {', '.join(unknown)}; give the whole name of a patch, without .patch")
     faults = [
         read_fault(patch) for patch in sorted(folder.glob("*.patch")) if not names or patch.stem in names
     ]

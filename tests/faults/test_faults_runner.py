@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.run import Fault, Verdict, examine, read_fault
+from tests.faults.run import Fault, Verdict, examine, main, read_fault
 
 SUM = "def total(a: int, b: int) -> int:\n    return a + b\n"
 TEST = """from parts import total
@@ -76,3 +76,8 @@ def test_each_fault_gets_its_verdict(tree: Path, text: str, verdict: Verdict) ->
 
     assert examine(tree, [planted]) == {planted: verdict}
     assert (tree / "parts.py").read_text() == SUM
+
+
+def test_a_name_that_is_no_fault_is_refused_before_anything_runs() -> None:
+    with pytest.raises(SystemExit, match="no such fault: 12"):
+        main(["12"])
