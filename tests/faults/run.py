@@ -182,7 +182,7 @@ def main(names: list[str]) -> int:
     folder = Path(__file__).parent
     unknown = sorted(set(names) - {patch.stem for patch in folder.glob("*.patch")})
     if unknown:
-        raise SystemExit(f"no such fault: {', '.join(unknown)}; give the whole name of a patch, without .patch")
+        raise SystemExit(f"no such fault: {', '.join(unknown)}; give a patch's whole name, without .patch")
     faults = [
         read_fault(patch) for patch in sorted(folder.glob("*.patch")) if not names or patch.stem in names
     ]
