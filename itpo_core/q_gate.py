@@ -130,11 +130,14 @@ def calibration_of_turns(predicted_BK: Tensor, targets_BK: Tensor) -> tuple[Turn
     )
 
 
-def gate(judged: HeldOutQ | None, *, min_conversations: int = MIN_CONVERSATIONS) -> Gate:
+def gate(
+    judged: HeldOutQ | None, *, min_conversations: int = MIN_CONVERSATIONS, min_improvement: float = 0.0
+) -> Gate:
     """Open only with enough held-out conversations and a Q that is surely better than the base rate.
 
     Better than the held-out base rate as it turned out, so that no constant passes by luck; and so much
-    better than the one known before that the interval of the difference lies above 0.
+    better than the one known before that the interval of the difference lies above 0; both by more than
+    `min_improvement` (nats per turn).
     """
     found = 0 if judged is None else judged.conversations
     if judged is None or found < min_conversations:
@@ -144,8 +147,8 @@ def gate(judged: HeldOutQ | None, *, min_conversations: int = MIN_CONVERSATIONS)
         f"{judged.base_rate_entropy:.4f}, better than the rate known before by {judged.improvement.mean:.4f} "
         f"[{judged.improvement.lower:.4f}, {judged.improvement.upper:.4f}]"
     )
-    below = judged.cross_entropy < judged.base_rate_entropy
-    if not (below and judged.improvement.lower > 0):
+    gain = judged.base_rate_entropy - judged.cross_entropy
+    if not (gain > min_improvement and judged.improvement.lower > min_improvement):
         return Gate(False, f"Q is not clearly better than the base rate: {against}")
     return Gate(True, f"Q is better than the base rate: {against}")
 

@@ -33,6 +33,7 @@ class QRecipe:
     pessimism: float = 0.5
     cross_fit: bool = False
     min_conversations: int = MIN_CONVERSATIONS
+    min_improvement: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,11 @@ def run_recipe(
     else:
         found, ratios_BK = _scored(members, of, recipe=recipe, speaker=speaker)
     judged = _judged(found.mean.logits_BK, of, judging=judging, blind=recipe.cross_fit)
-    decision = gate(judged, min_conversations=recipe.min_conversations)
+    decision = gate(
+        judged,
+        min_conversations=recipe.min_conversations,
+        min_improvement=recipe.min_improvement,
+    )
     return QResult(members, fits, _turn_values(members[0].kind, found, ratios_BK), judged, decision)
 
 

@@ -84,6 +84,7 @@ class Q(Section):
     # Every turn is valued by a model that has not learnt its conversation; None: for a critic alone.
     cross_fit: bool | None = None
     min_heldout_conversations: Annotated[int, Field(ge=2)] = 200
+    min_heldout_improvement: float = 0.0  # nats per turn below the base rate's cross-entropy
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Q":

@@ -220,6 +220,7 @@ def recipe(context: Context, *, continues: bool) -> QRecipe:
         pessimism=settings.pessimism,
         cross_fit=is_cross_fitted(context.config.credit, settings),
         min_conversations=settings.min_heldout_conversations,
+        min_improvement=settings.min_heldout_improvement,
     )
 
 

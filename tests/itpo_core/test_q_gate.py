@@ -138,6 +138,16 @@ def test_a_good_q_on_too_few_conversations_stays_closed() -> None:
     assert enough.open
 
 
+def test_a_gate_may_ask_for_more_than_any_improvement_or_for_less() -> None:
+    found = judged(*drawn(400))
+
+    asked = [gate(found, min_improvement=improvement).open for improvement in (0.0, 10.0)]
+    useless = gate(judged(torch.zeros_like(drawn(400)[0]), drawn(400)[1]), min_improvement=-10.0)
+
+    assert asked == [True, False]
+    assert useless.open
+
+
 def test_nothing_held_out_is_a_closed_gate() -> None:
     nothing = held_out_q(torch.zeros(2, 2), torch.full((2, 2), math.nan), clusters="ab", judging=JUDGING)
 
