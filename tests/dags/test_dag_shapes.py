@@ -12,7 +12,8 @@ UPSTREAM = {
     "curate": {"import_logs", "collect"},
     "warm_start": {"import_logs", "curate"},
     "fit_reward": {"curate", "warm_start"},
-    "credit": {"collect", "fit_reward"},
+    "fit_q": {"collect", "fit_reward"},
+    "credit": {"fit_reward", "fit_q"},
     "train_policy": {"credit"},
     "evaluate": {"fit_reward", "train_policy"},
     "approve": {"evaluate"},
@@ -42,6 +43,7 @@ def test_one_iteration_at_a_time(dag_bag: DagBag) -> None:
     assert {task.task_id for task in dag.tasks if task.pool == "trainer"} == {
         "warm_start",
         "fit_reward",
+        "fit_q",
         "train_policy",
     }
 
@@ -59,6 +61,7 @@ def test_tasks_behind_a_skipped_branch_still_run(dag_bag: DagBag) -> None:
     assert joins == {
         "curate": "none_failed_min_one_success",
         "fit_reward": "none_failed_min_one_success",
+        "credit": "none_failed_min_one_success",  # a Q that nothing needs is skipped; credit is not
         "evaluate": "none_failed_min_one_success",
         "decide": "none_failed",
     }

@@ -7,7 +7,7 @@ from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import ParamValidationError
 
 from dags.params import ROOT, config_path, overrides, run_params
-from tasks.config import Algorithm, load
+from tasks.config import ADVANTAGES, Algorithm, load
 
 
 def checked(given: dict[str, Any]) -> dict[str, Any]:
@@ -25,11 +25,20 @@ def test_the_defaults_are_valid_and_override_nothing() -> None:
 
 
 def test_given_values_become_dotted_keys_of_the_configuration() -> None:
-    params = checked({"experiment": "night", "algorithm": "outcome", "conversations": 64, "seed": 3})
+    params = checked(
+        {
+            "experiment": "night",
+            "algorithm": "outcome",
+            "advantage": "ppo",
+            "conversations": 64,
+            "seed": 3,
+        }
+    )
 
     config = load(config_path(params), overrides=overrides(params))
     assert (config.experiment, config.seed) == ("night", 3)
-    assert (config.credit.algorithm, config.collect.conversations) == (Algorithm.OUTCOME, 64)
+    assert (config.credit.algorithm, config.credit.advantage) == (Algorithm.OUTCOME, "ppo")
+    assert config.collect.conversations == 64
 
 
 def test_a_relative_configuration_starts_at_the_checkout_and_an_absolute_one_stays() -> None:
@@ -44,6 +53,7 @@ def test_a_relative_configuration_starts_at_the_checkout_and_an_absolute_one_sta
         ("experiment", "../etc", "does not match"),
         ("experiment", "Sales", "does not match"),
         ("algorithm", "magic", "is not one of"),
+        ("advantage", "gae", "is not one of"),
         ("iterations", 0, "less than the minimum of 1"),
         ("iterations", 101, "greater than the maximum of 100"),
         ("iterations", "two", "is not of type 'integer'"),
@@ -66,3 +76,14 @@ def test_every_param_says_what_it_is() -> None:
 
 def test_the_form_offers_exactly_the_algorithms_that_run() -> None:
     assert run_params()["algorithm"].schema["enum"] == [None, *(each.value for each in Algorithm)]
+    assert run_params()["advantage"].schema["enum"] == [None, *ADVANTAGES]
+
+
+@pytest.mark.parametrize("estimator", ADVANTAGES)
+@pytest.mark.parametrize("algorithm", list(Algorithm))
+def test_every_pair_that_the_form_offers_is_a_configuration(algorithm: Algorithm, estimator: str) -> None:
+    params = checked({"algorithm": algorithm.value, "advantage": estimator})
+
+    config = load(config_path(params), overrides=overrides(params))
+
+    assert (config.credit.algorithm, config.credit.advantage) == (algorithm, estimator)
