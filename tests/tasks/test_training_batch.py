@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from itpo_core.policy_step import start_logprobs
 from itpo_core.profiles import PROFILES
-from storage import commits
+from itpo_core.tiny_policy import create_policy, load_policy, save_policy
+from storage import commits, weights
 from storage.rows import to_table
 from tasks import train_policy
 from tasks.context import Context
@@ -141,3 +144,42 @@ def test_the_clip_narrows_towards_its_floor_with_the_iteration(tmp_path: Path) -
 
     assert first.clip_high == 0.7
     assert third.clip_high == pytest.approx(0.2 + 0.5 * 0.75**2)
+
+
+def test_the_policy_that_stays_is_read_at_the_temperature_of_the_batch(lake: Context, tmp_path: Path) -> None:
+    folder = tmp_path / "stays"
+    save_policy(*create_policy(["bike", "red"], "xs", seed=3), folder=folder)
+    key = lake.key("policy", 0)
+    stays = commits.commit(
+        lake.store,
+        key,
+        tables={},
+        parents={},
+        inputs={},
+        artifacts=weights.put_folder(lake.store, key, folder=folder),
+        attempt=lake.attempt,
+    )
+    batch = train_policy.training_batch(lake, spoken_turns(lake, commit_credit(lake)))
+    warm = replace(batch, temperature=2.0)
+
+    known, cooler = (train_policy.with_reference(lake, each, reference=stays) for each in (warm, batch))
+
+    model, _ = load_policy(folder)
+    assert known.reference_logprobs_BT is not None
+    assert cooler.reference_logprobs_BT is not None
+    assert torch.equal(known.reference_logprobs_BT, start_logprobs(model, warm))
+    assert torch.equal(cooler.reference_logprobs_BT, start_logprobs(model, batch))
+    assert not torch.equal(known.reference_logprobs_BT, cooler.reference_logprobs_BT)
+
+
+def test_only_turns_after_the_last_exploration_train(tmp_path: Path) -> None:
+    context = make_context(tmp_path, iteration=1)
+    spoken = [make_conversation(f"c{n}", outcome=float(n)) for n in range(2)]
+    explored = [replace(spoken[0], turns=(replace(spoken[0].turns[0], temperature=2.0), spoken[0].turns[1]))]
+    commit_rollouts(context, [*explored, spoken[1]], speaker="shop/v0000")
+    curate.run(context)
+
+    found = spoken_turns(context, commit_credit(context))
+
+    assert [len(turns) for turns in found.turns] == [1, 2]
+    assert found.streams.turn_BT.tolist() == [[-1] * 6 + [0, 0], [-1, -1, 0, 0, -1, -1, 1, 1]]
