@@ -26,7 +26,7 @@ from tests.builders import (
 )
 
 TRAINED = "norm_itpo_share"
-NUMBERS = {
+NUMBERS: dict[str, Any] = {  # Any: JSON values
     "train__clip_low": 0.3,
     "train__clip_high": 0.7,
     "train__dual_clip": 4.0,
@@ -49,7 +49,7 @@ def lake(tmp_path: Path) -> Context:
 
 
 # Under grpo or rloo every profile can be had: itpo_reference knows rloo alone.
-RLOO = {"credit__advantage": "rloo"}
+RLOO: dict[str, Any] = {"credit__advantage": "rloo"}  # Any: JSON values
 
 
 def settings_of(tmp_path: Path, *, iteration: int = 1, **overrides: Any) -> Any:  # Any: JSON values; settings
