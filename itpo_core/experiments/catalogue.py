@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from itpo_core.experiments.iterative import as_rows, run_iterative
+from itpo_core.experiments.iterative import IterativeRecipe, as_rows, run_iterative
 from itpo_core.experiments.loop import run_arm
 from itpo_core.experiments.probes import PROBES
 from itpo_core.experiments.recipes import (
@@ -17,6 +17,8 @@ from itpo_core.experiments.recipes import (
     MAIN,
     MANY,
     MEDIUM,
+    REPORTING_SEEDS,
+    SECOND_SEEDS,
     STARTS,
     Regime,
 )
@@ -43,6 +45,7 @@ class Experiment:
     baseline: str = "outcome"
     oracle: str = "oracle_pi"
     seeds: int = 5
+    reporting: tuple[int, ...] = REPORTING_SEEDS
 
 
 def compared(question: str, regime: Regime, *, arms: tuple[str, ...], seeds: int = 5) -> Experiment:
@@ -58,15 +61,31 @@ def compared(question: str, regime: Regime, *, arms: tuple[str, ...], seeds: int
     return Experiment(question, arms, run, settings, conversations=regime.conversations, seeds=seeds)
 
 
-def iterated(question: str, *, kinds: tuple[str, ...], seeds: int) -> Experiment:
-    """Iterative PPO with different Q-functions, in its own regime of few large iterations."""
+def iterated(
+    question: str, *, kinds: tuple[str, ...], seeds: int, held_out_share: float | None = None
+) -> Experiment:
+    """Iterative PPO with different Q-functions, in its own regime of few large iterations.
+
+    `held_out_share` is a change of the recipe: it reports on seeds of its own.
+    """
+    recipe = IterativeRecipe() if held_out_share is None else IterativeRecipe(held_out_share=held_out_share)
 
     def run(*, arm: str, seed: int, cache: Path) -> list[Row]:
-        return list(as_rows(run_iterative(kind=arm, seed=seed, regime=ITERATIVE, cache=cache)))
+        found = run_iterative(kind=arm, seed=seed, regime=ITERATIVE, cache=cache, recipe=recipe)
+        return list(as_rows(found))
 
-    settings = {kind: f"{asdict(ITERATIVE)} {kind}" for kind in kinds}
-    many = ITERATIVE.conversations
-    return Experiment(question, kinds, run, settings, many, baseline=kinds[0], oracle="", seeds=seeds)
+    changed = "" if held_out_share is None else f" held out {held_out_share}"
+    return Experiment(
+        question,
+        kinds,
+        run,
+        {kind: f"{asdict(ITERATIVE)} {kind}{changed}" for kind in kinds},
+        conversations=ITERATIVE.conversations,
+        baseline=kinds[0],
+        oracle="",
+        seeds=seeds,
+        reporting=REPORTING_SEEDS if held_out_share is None else SECOND_SEEDS,
+    )
 
 
 def probed(question: str, *, probe: str, seeds: int) -> Experiment:
@@ -112,6 +131,12 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             " conversations, so of the raw candidates; the promoted policy is followed apart.",
             kinds=("dueling_logratio",),
             seeds=3,
+        ),
+        "iterative-ppo-quarter": iterated(
+            "F-6 with a quarter of the conversations held out: its gate can tell a good Q from luck more often.",
+            kinds=("dueling_logratio",),
+            seeds=3,
+            held_out_share=0.25,
         ),
         "q-kinds": iterated(
             "F-7: the same with the textbook scalar head and with the implicit reward model as Q.",

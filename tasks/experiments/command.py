@@ -13,11 +13,12 @@ from tasks.options import Options
 FINDINGS = "results-findings.md"  # written by hand, put before the tables
 
 
-def run(options: Options, name: str, *, seeds: int, workers: int, tuning: bool) -> None:
+def run(options: Options, name: str, *, seeds: int | None, workers: int, tuning: bool) -> None:
     """Run an experiment's missing jobs and print its section."""
     config = options.load()
     store = open_lake_store(config)
-    wanted = runs.jobs(name, runs.seeds_of(seeds, tuning=tuning))
+    chosen = runs.seeds_of(name, count=seeds, tuning=tuning)
+    wanted = runs.jobs(name, chosen)
     todo = runs.missing(store, wanted)
     OUT.print(f"{name}: {len(wanted) - len(todo)} of {len(wanted)} runs are in the lake")
     with progress_bars() as bars:

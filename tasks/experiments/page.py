@@ -42,7 +42,7 @@ def write_results(store: ObjectStore, path: Path, *, notes: Path | None) -> None
 def section_of(store: ObjectStore, name: str, *, images: Path, seeds: Sequence[int] | None) -> str | None:
     """Heading, question, command, tables, plot of one experiment; None while nothing of it has been run."""
     of = runs.experiment(name)
-    measured = runs.measured(store, runs.jobs(name, seeds or runs.seeds_of(of.seeds)))
+    measured = runs.measured(store, runs.jobs(name, seeds or of.reporting))
     if not measured:
         return None
     count = len({seed for _, seed in measured})

@@ -53,16 +53,16 @@ def experiment(name: str) -> "Experiment":
     return EXPERIMENTS[name]
 
 
-def seeds_of(count: int, *, tuning: bool = False) -> tuple[int, ...]:
-    """The first `count` reporting (or tuning) seeds; ConfigError for more than there are."""
-    from itpo_core.experiments.recipes import REPORTING_SEEDS, TUNING_SEEDS
+def seeds_of(name: str, *, count: int | None = None, tuning: bool = False) -> tuple[int, ...]:
+    """The first `count` seeds that the experiment reports on (by default as many as it is meant to have), or
+    tuning seeds; ConfigError for more than there are."""
+    from itpo_core.experiments.recipes import TUNING_SEEDS
 
-    known = TUNING_SEEDS if tuning else REPORTING_SEEDS
-    if not 1 <= count <= len(known):
-        raise ConfigError(
-            f"{count} seeds: there are {len(known)}, kept apart from all others; use at most these"
-        )
-    return known[:count]
+    of = experiment(name)
+    known, wanted = TUNING_SEEDS if tuning else of.reporting, of.seeds if count is None else count
+    if not 1 <= wanted <= len(known):
+        raise ConfigError(f"{wanted} seeds: there are {len(known)}, set apart for this; use at most these")
+    return known[:wanted]
 
 
 def jobs(name: str, seeds: Sequence[int]) -> list[Job]:

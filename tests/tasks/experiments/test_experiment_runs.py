@@ -56,12 +56,16 @@ def test_jobs_come_seed_by_seed() -> None:
 
 
 def test_reporting_and_tuning_seeds_never_meet() -> None:
-    assert not set(seeds_of(5)) & set(seeds_of(4, tuning=True))
+    assert not set(seeds_of("many-small")) & set(seeds_of("many-small", count=4, tuning=True))
+
+
+def test_a_recipe_that_was_changed_reports_on_fresh_seeds() -> None:
+    assert not set(seeds_of("iterative-ppo-quarter")) & set(seeds_of("many-small"))
 
 
 def test_more_seeds_than_were_set_apart_are_refused() -> None:
     with pytest.raises(ConfigError, match="there are 5"):
-        seeds_of(6)
+        seeds_of("many-small", count=6)
 
 
 def test_an_unknown_experiment_lists_the_known_ones() -> None:
