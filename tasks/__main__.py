@@ -195,7 +195,7 @@ def chat_command(
 @app.command("experiment", help="Compare methods over paired seeds; what is in the lake is not run again.")
 def experiment_command(
     name: Annotated[str, typer.Argument(help="Which one; a wrong name lists them all.")],
-    seeds: Annotated[int | None, typer.Option(min=1, help="How many of its seeds; default: as meant.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds; default: as meant.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 2,
     tuning: Annotated[bool, typer.Option(help="Use the tuning seeds, which no result reports.")] = False,
     config: ConfigOption = DEFAULT_CONFIG,

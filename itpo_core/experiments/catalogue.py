@@ -133,7 +133,7 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             seeds=3,
         ),
         "iterative-ppo-quarter": iterated(
-            "F-6 with a quarter of the conversations held out: its gate can tell a good Q from luck more often.",
+            "F-6 with a quarter of the conversations held out: its gate tells a good Q from luck more often.",
             kinds=("dueling_logratio",),
             seeds=3,
             held_out_share=0.25,

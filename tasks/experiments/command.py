@@ -31,9 +31,7 @@ def run(options: Options, name: str, *, seeds: int | None, workers: int, tuning:
             on_done=lambda job: bars.update(bar, advance=1, description=f"{job.arm} {job.seed}"),
         )
     page = reports_folder() / f"{name}.html"
-    section = section_of(
-        store, name, images=page.parent / "images", seeds=runs.seeds_of(seeds, tuning=tuning)
-    )
+    section = section_of(store, name, images=page.parent / "images", seeds=chosen)
     page.write_text(page_html(section or ""), encoding="utf-8")
     OUT.print(f"page: {page}", soft_wrap=True)
 
