@@ -40,22 +40,7 @@ def run_params(*, config: str = DEFAULT_CONFIG) -> dict[str, Param]:
             title="Experiment",
             description="1 to 63 of a-z, 0-9, - and _. Empty: the name in the configuration.",
         ),
-        "algorithm": Param(
-            None,
-            type=["null", "string"],
-            enum=[None, *(algorithm.value for algorithm in Algorithm)],
-            values_display={"null": "as configured"},
-            title="Algorithm",
-            description="The turn reward that trains the policy. Empty: as configured.",
-        ),
-        "advantage": Param(
-            None,
-            type=["null", "string"],
-            enum=[None, *ADVANTAGES],
-            values_display={"null": "as configured"},
-            title="Advantage",
-            description="The estimator that makes advantages of turn rewards. Empty: as configured.",
-        ),
+        **_learning_params(),
         "iterations": Param(
             1,
             type="integer",
@@ -86,6 +71,27 @@ def run_params(*, config: str = DEFAULT_CONFIG) -> dict[str, Param]:
             type="boolean",
             title="Require approval",
             description="Wait for a person before the decision about the candidate policy.",
+        ),
+    }
+
+
+def _learning_params() -> dict[str, Param]:
+    return {
+        "algorithm": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, *(algorithm.value for algorithm in Algorithm)],
+            values_display={"null": "as configured"},
+            title="Algorithm",
+            description="The turn reward that trains the policy. Empty: as configured.",
+        ),
+        "advantage": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, *ADVANTAGES],
+            values_display={"null": "as configured"},
+            title="Advantage",
+            description="The estimator that makes advantages of turn rewards. Empty: as configured.",
         ),
     }
 

@@ -11,8 +11,8 @@ from itpo_core.critic_fit import CriticFit, fit_critic
 from itpo_core.identifiers import derive_seed
 from itpo_core.q_data import QSet, q_set, with_reference
 from itpo_core.q_files import load_members, save_members
-from itpo_core.q_fit import QFit, QFitSettings
-from itpo_core.q_gate import Gate, HeldOutQ
+from itpo_core.q_fit import QFitSettings
+from itpo_core.q_gate import Gate
 from itpo_core.q_models import QModel, new_q
 from itpo_core.q_recipe import QRecipe, QResult, Speaker, run_recipe
 from itpo_core.reward_fit import Judging, LabelledStreams
@@ -25,6 +25,7 @@ from tasks.config_credit import is_cross_fitted, q_kind
 from tasks.context import Context, StageResult, finished
 from tasks.credit import previous_scale
 from tasks.critic_targets import stream_of, stream_targets
+from tasks.fit_q_figures import critic_figures, figures
 from tasks.kept import fitting, kept_conversations, labelled
 from tasks.metrics import metrics_table
 
@@ -243,59 +244,6 @@ def read_gate(context: Context, commit: Commit) -> Gate:
     """The gate that a fit of Q committed."""
     found = json.loads((context.artifact_folder(commit) / GATE_FILE).read_text(encoding="utf-8"))
     return Gate(bool(found["open"]), str(found["reason"]))
-
-
-def figures(result: QResult) -> dict[str, float]:
-    """The named figures of the first member's fit and of the held-out judgement of all."""
-    return {
-        **fit_figures(result.fits[0]),
-        "gate_open": float(result.gate.open),
-        **({"heldout_conversations": 0.0} if result.judged is None else held_out(result.judged)),
-    }
-
-
-def critic_figures(result: CriticFit) -> dict[str, float]:
-    """The same of a critic of turn rewards, which has no gate: a poor baseline is noisy, and not wrong."""
-    known = result.explained_variance
-    return {
-        **fit_figures(result.fit),
-        "gate_open": 1.0,
-        **({} if known is None else {"heldout_explained_variance": known}),
-    }
-
-
-def fit_figures(fit: QFit) -> dict[str, float]:
-    """How one fit went."""
-    return {
-        "first_epoch_loss": fit.losses[0],
-        "last_epoch_loss": fit.losses[-1],
-        "best_epoch": float(fit.best_epoch),
-        "labelled_turns": float(fit.labelled_turns),
-        "unlabelled_turns": float(fit.unlabelled_turns),
-    }
-
-
-def held_out(judged: HeldOutQ) -> dict[str, float]:
-    """Fit, ranking and calibration per turn of held-out conversations; no AUC when all ended alike."""
-    found = {
-        "heldout_conversations": float(judged.conversations),
-        "heldout_turns": float(judged.turns),
-        "heldout_cross_entropy": judged.cross_entropy,
-        "heldout_base_rate_entropy": judged.base_rate_entropy,
-        "heldout_improvement": judged.improvement.mean,
-        "heldout_improvement_lower": judged.improvement.lower,
-        "heldout_improvement_upper": judged.improvement.upper,
-        "heldout_brier": judged.brier,
-    }
-    if judged.auc is not None:
-        found["heldout_auc"] = judged.auc.mean
-        found["heldout_auc_lower"] = judged.auc.lower
-        found["heldout_auc_upper"] = judged.auc.upper
-    if judged.explained_variance is not None:
-        found["heldout_explained_variance"] = judged.explained_variance
-    for each in judged.by_turn:
-        found[f"observed_minus_predicted_turn_{each.turn_index}"] = each.observed - each.predicted
-    return found
 
 
 def value_table(
