@@ -171,6 +171,22 @@ def test_the_critic_of_turn_rewards_is_on_their_scale_and_explains_them(lake: Pa
     assert set(context.read("q").parents) == {"curated/0001", "collector", "reference", "reward"}
 
 
+@pytest.mark.parametrize("algorithm", ["itpo", "dueling_advantage"])
+def test_a_second_lake_gets_the_same_q_and_the_same_credit(
+    scored: Path, tmp_path: Path, algorithm: str
+) -> None:
+    digests = set()
+
+    for name in ("one", "other"):
+        shutil.copytree(scored, tmp_path / name)
+        config = small_config(tmp_path / name, credit__algorithm=algorithm, credit__advantage="ppo")
+        context = Context(config, 1)
+        until_credit(context)
+        digests.add((context.read("q").digest, context.read("credit").digest))
+
+    assert len(digests) == 1
+
+
 def test_token_advantages_reach_the_lake_one_per_token(lake: Path) -> None:
     context = Context(small_config(lake, credit__algorithm="prime_token", credit__advantage="rloo"), 1)
 

@@ -21,6 +21,12 @@ def test_named_options_and_settings_override_the_file():
     assert config.train.epochs == 2
 
 
+def test_an_estimator_may_be_named_and_a_wrong_one_is_refused_with_those_there_are():
+    assert options_of(FILE, advantage="ppo").load().credit.advantage == "ppo"
+    with pytest.raises(ConfigError, match=r"credit\.advantage = 'gae'.*'reinforce_pp'"):
+        options_of(FILE, advantage="gae").load()
+
+
 def test_nothing_given_leaves_the_file_as_it_is():
     assert options_of(FILE).load().experiment == "sales"
 
