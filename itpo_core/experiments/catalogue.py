@@ -20,6 +20,7 @@ from itpo_core.experiments.recipes import (
     REPORTING_SEEDS,
     SECOND_SEEDS,
     STARTS,
+    THIRD_SEEDS,
     Regime,
 )
 
@@ -62,19 +63,22 @@ def compared(question: str, regime: Regime, *, arms: tuple[str, ...], seeds: int
 
 
 def iterated(
-    question: str, *, kinds: tuple[str, ...], seeds: int, held_out_share: float | None = None
+    question: str,
+    *,
+    kinds: tuple[str, ...],
+    seeds: int,
+    recipe: IterativeRecipe | None = None,
+    reporting: tuple[int, ...] = REPORTING_SEEDS,
 ) -> Experiment:
-    """Iterative PPO with different Q-functions, in its own regime of few large iterations.
-
-    `held_out_share` is a change of the recipe: it reports on seeds of its own.
-    """
-    recipe = IterativeRecipe() if held_out_share is None else IterativeRecipe(held_out_share=held_out_share)
+    """Iterative PPO with different Q-functions, in its own regime of few large iterations."""
 
     def run(*, arm: str, seed: int, cache: Path) -> list[Row]:
         found = run_iterative(kind=arm, seed=seed, regime=ITERATIVE, cache=cache, recipe=recipe)
         return list(as_rows(found))
 
-    changed = "" if held_out_share is None else f" held out {held_out_share}"
+    # A gate that has not been changed from the first runs' is no part of their settings.
+    changed = "" if recipe is None else f" held out {recipe.held_out_share}"
+    changed += " cross-fitted" if recipe is not None and recipe.cross_fit else ""
     return Experiment(
         question,
         kinds,
@@ -84,7 +88,7 @@ def iterated(
         baseline=kinds[0],
         oracle="",
         seeds=seeds,
-        reporting=REPORTING_SEEDS if held_out_share is None else SECOND_SEEDS,
+        reporting=reporting,
     )
 
 
@@ -136,7 +140,15 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             "F-6 with a quarter of the conversations held out: its gate tells a good Q from luck more often.",
             kinds=("dueling_logratio",),
             seeds=3,
-            held_out_share=0.25,
+            recipe=IterativeRecipe(held_out_share=0.25),
+            reporting=SECOND_SEEDS,
+        ),
+        "iterative-ppo-blind": iterated(
+            "F-6 with a gate that judges all conversations, each by a Q that was fitted to the other half.",
+            kinds=("dueling_logratio",),
+            seeds=3,
+            recipe=IterativeRecipe(cross_fit=True),
+            reporting=THIRD_SEEDS,
         ),
         "q-kinds": iterated(
             "F-7: the same with the textbook scalar head and with the implicit reward model as Q.",

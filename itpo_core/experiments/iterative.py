@@ -63,10 +63,12 @@ KINDS: Mapping[str, KindFit] = MappingProxyType(
 @dataclass(frozen=True, slots=True)
 class IterativeRecipe:
     """Everything but the regime's sizes. `paired` unseen scenarios decide a promotion; the turns of `ranked`
-    conversations are ranked against the truth, in the first iteration."""
+    conversations are ranked against the truth, in the first iteration. `cross_fit`: the gate judges all
+    conversations, each by a Q of the same recipe that was fitted to the other half."""
 
     step: SingleTurnSettings = field(default_factory=SingleTurnSettings)
     held_out_share: float = 0.1
+    cross_fit: bool = False
     min_held_out: int = MIN_CONVERSATIONS
     paired: int = 512
     ranked: int = 60
@@ -196,7 +198,9 @@ def fitted(
         make,
         data,
         recipe=QRecipe(
-            replace(how.fit, seed=derive_seed(of.seed, "q", iteration)), min_conversations=recipe.min_held_out
+            replace(how.fit, seed=derive_seed(of.seed, "q", iteration)),
+            cross_fit=recipe.cross_fit,
+            min_conversations=recipe.min_held_out,
         ),
         speaker=Speaker(policy, policy),
         judging=recipe.judging(derive_seed(of.seed, "gate", iteration)),

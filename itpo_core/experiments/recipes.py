@@ -10,7 +10,9 @@ from typing import Literal
 
 TUNING_SEEDS = (100, 101, 102, 103)
 REPORTING_SEEDS = (201, 202, 203, 204, 205)
-SECOND_SEEDS = (211, 212, 213)  # for a recipe that was changed after the reporting seeds had been seen
+# Each for a recipe that was changed after the reporting seeds before it had been seen.
+SECOND_SEEDS = (211, 212, 213)
+THIRD_SEEDS = (221, 222, 223)
 
 Start = Literal["clone", "continued", "filtered", "turn_weighted"]
 Signal = Literal["none", "prm", "dueling", "value"]
