@@ -14,14 +14,15 @@ def loss_settings(conventions: Conventions, base: PolicySettings) -> PolicySetti
     """`base` with the forms of the profile; its numbers (rates, clip widths, weights) stay as they are.
 
     The names `policy_loss` and `aggregation` of `base` are the team's choice of method: GSPO and Dr. GRPO are
-    given the form that the framework has under these names, GSPO with a mean per sequence; any other
-    aggregation becomes the profile's. Where the profile has no KL, its weight is 0.
+    given the form that the framework has under these names ("gspo_token", which is one, stays), GSPO with a
+    mean per sequence; any other aggregation becomes the profile's. Where the profile has no KL, its weight
+    is 0.
     """
     is_gspo, is_dr_grpo = base.policy_loss in GSPO, base.aggregation in DR_GRPO
     aggregation = conventions.dr_grpo if is_dr_grpo else conventions.aggregation
     return replace(
         base,
-        policy_loss=conventions.gspo if is_gspo else base.policy_loss,
+        policy_loss=conventions.gspo if base.policy_loss == "gspo" else base.policy_loss,
         aggregation="sequence_mean_token_mean" if is_gspo else aggregation,
         penalty_aggregation=conventions.penalty_aggregation,
         dual_clip=conventions.dual_clip,

@@ -17,6 +17,8 @@ from tasks.config_credit import ADVANTAGES as ADVANTAGES
 from tasks.config_credit import Algorithm as Algorithm
 from tasks.config_credit import Credit, Q, fault_of_pair
 from tasks.config_parts import Fraction, NonNegative, Positive, PositiveFloat, Section
+from tasks.config_train import Train as Train
+from tasks.config_train import fault_of_step
 
 EXPERIMENT_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 ExperimentName = Annotated[str, StringConstraints(pattern=EXPERIMENT_PATTERN)]
@@ -107,12 +109,34 @@ class Collect(Section):
 
 
 class Curate(Section):
-    """Which conversations may train."""
+    """Which conversations may train, and what their reward is: the outcome less what its tokens cost.
 
+    A conversation of `overlong_limit` tokens of the assistant or more loses 1 of its reward (never of its
+    outcome), one of `overlong_limit - overlong_buffer` or fewer nothing, between them it falls in a line.
+    """
+
+    later = frozenset({"overlong_limit", "overlong_buffer"})
     token_cost: NonNegative = 0.002
     heldout_permille: Annotated[int, Field(ge=0, le=500)] = 100
     min_group: Annotated[int, Field(ge=2)] = 2
     drop_duplicates: bool = False
+    overlong_limit: Positive | None = None  # None: no length is too long
+    overlong_buffer: Positive | None = None
+
+    @model_validator(mode="after")
+    def _limit_with_buffer(self) -> "Curate":
+        limit, buffer = self.overlong_limit, self.overlong_buffer
+        if (limit is None) != (buffer is None):
+            raise ValueError(
+                f"curate.overlong_limit {limit} and curate.overlong_buffer {buffer} belong together: "
+                "set both or neither"
+            )
+        if limit is not None and buffer is not None and buffer > limit:
+            raise ValueError(
+                f"curate.overlong_buffer {buffer} is longer than curate.overlong_limit {limit}: "
+                "make it at most as long"
+            )
+        return self
 
 
 class WarmStart(Section):
@@ -158,23 +182,6 @@ class Reward(Section):
                 "learnt these conversations anyway; set one of the two back"
             )
         return self
-
-
-class Train(Section):
-    """The policy step; per iteration, `decay` multiplies the rate and the clip's excess over `clip_floor`."""
-
-    trainer: Literal["torch_local"] = "torch_local"
-    epochs: Positive = 3
-    minibatch: Positive = 96
-    learning_rate: PositiveFloat = 1e-3
-    clip_low: PositiveFloat = 0.6
-    clip_high: PositiveFloat = 1.5
-    clip_floor: PositiveFloat = 0.2
-    decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.75
-    dual_clip: Annotated[float, Field(gt=1.0)] = 3.0
-    kl_weight: NonNegative = 0.005
-    entropy_weight: NonNegative = 0.0
-    max_gradient_norm: PositiveFloat = 1.0
 
 
 class Improve(Section):
@@ -277,6 +284,18 @@ class Config(Section):
             raise ValueError(
                 "iterative_ppo draws several turns at a history: set sampling.temperature above 0"
             )
+        if self.sampling.top_p < 1:
+            raise ValueError(
+                f"sampling.top_p {self.sampling.top_p} with iterative_ppo, which draws its turns by "
+                "temperature alone: set sampling.top_p to 1, or choose another credit.algorithm"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _steppable(self) -> "Config":
+        fault = fault_of_step(self.train, self.credit)
+        if fault is not None:
+            raise ValueError(fault)
         return self
 
     def section(self, *names: str) -> dict[str, str]:

@@ -17,15 +17,7 @@ Rows = Sequence[Row]
 Values = dict[str, Any]  # Any: template values
 WORDS: Mapping[str, str] = {
     **METHODS,
-    "dirichlet_matched": "random split, matched (placebo)",
-    "judge": "judge",
     "norm_itpo_plain": "Norm-ITPO, plain softmax",
-    "norm_itpo_signed": "Norm-ITPO, failures charged",
-    "itpo_plus_outcome": "ITPO to go + outcome",
-    "immediate_plus_outcome": "ITPO immediate + outcome",
-    "prime_token": "PRIME, token by token",
-    "prefix_value": "difference of prefix values",
-    "dueling_advantage": "log-ratio of the dueling Q",
     "oracle_pi": "truth (Q - V of who spoke)",
     "oracle_star": "truth (Q* - V* of the best)",
 }

@@ -9,14 +9,18 @@ from storage.warehouse import run_checks, run_sql, sql_digests
 from tasks.config import Config
 from tasks.context import Context, StageResult, finished
 
-SQL = ("curated.sql",)
+CURATED, OVERLONG = "curated.sql", "overlong.sql"
 
 
 def run(context: Context) -> StageResult:
     """Curate the iteration's rollouts and commit one row per conversation."""
     rollouts = context.read("rollouts")
     parents = {"rollouts": rollouts.digest}
-    inputs = {**context.config.section("curate"), **sql_digests(SQL), "seed": str(context.config.seed)}
+    inputs = {
+        **context.config.section("curate"),
+        **sql_digests(files(context.config)),
+        "seed": str(context.config.seed),
+    }
     existing = context.find("curated")
     if existing is not None:
         commits.check_inputs(existing, parents=parents, inputs=inputs)
@@ -39,12 +43,27 @@ def curated_table(context: Context, rollouts: Commit) -> Table:
         name: commits.table_paths(context.store, rollouts, table=name) for name in ("conversations", "turns")
     }
     curated = run_sql(
-        "curated.sql",
+        CURATED,
         relations=paths,
         parameters=parameters(context.config, rollouts, logged=context.iteration == 0),
     )
+    if OVERLONG in files(context.config):
+        curated = run_sql(OVERLONG, relations={"curated": curated}, parameters=length_limits(context.config))
     run_checks({**paths, "curated": curated})
     return curated
+
+
+def files(config: Config) -> tuple[str, ...]:
+    """The SQL that is run; without a limit of length nothing is charged for it."""
+    return (CURATED,) if config.curate.overlong_limit is None else (CURATED, OVERLONG)
+
+
+def length_limits(config: Config) -> dict[str, int]:
+    """The named parameters of the charge. Raises ValueError where no limit is set."""
+    limit, buffer = config.curate.overlong_limit, config.curate.overlong_buffer
+    if limit is None or buffer is None:
+        raise ValueError("curate.overlong_limit is not set: nothing is charged for length")
+    return {"overlong_limit": limit, "overlong_buffer": buffer}
 
 
 def parameters(config: Config, rollouts: Commit, *, logged: bool) -> dict[str, str | int | float | bool]:

@@ -45,7 +45,7 @@ from tasks.report_tables import (
     spoken_rows,
 )
 from tasks.report_talks import QUANTITIES, methods_shown, talks
-from tasks.report_words import ENDINGS, FATES, METHODS, figure, percent, spoken
+from tasks.report_words import ENDINGS, ESTIMATORS, FATES, METHODS, figure, percent, spoken
 
 TEMPLATES = Path(__file__).parent / "templates"
 LEARNED = frozenset({Algorithm.NORM_ITPO_SHARE, Algorithm.ITPO, Algorithm.NORM_ITPO})
@@ -76,6 +76,7 @@ def experiment_values(facts: Sequence[IterationFacts], config: Config, *, curren
         "experiment": config.experiment,
         "algorithm": spoken(config.credit.algorithm.value, METHODS),
         "algorithm_name": config.credit.algorithm.value,
+        "estimator": estimator_shown(config),
         "current": current or "none",
         "config_digest": config.digest,
         "last": last,
@@ -120,7 +121,6 @@ def iteration_values(facts: IterationFacts, config: Config, *, viewer: Panel) ->
         "credit": credit_drawing(facts),
         "agreement": agreement_rows(facts),
         "credit_rows": credit_rows(facts),
-        "methods_ranked": METHODS,
         "training": training_drawings(facts),
         "training_figures": named_figures(facts.policy, TRAINING),
         "reward_figures": named_figures(figures, REWARD),
@@ -163,6 +163,12 @@ def latest_credited(facts: Sequence[IterationFacts]) -> IterationFacts | None:
 def is_plentiful(config: Config) -> bool:
     """Whether learned turn credit meets so many conversations per iteration that it hardly pays."""
     return config.credit.algorithm in LEARNED and config.collect.conversations >= MANY_CONVERSATIONS
+
+
+def estimator_shown(config: Config) -> str:
+    """How advantages are made; nothing where they are a record and fresh turns train."""
+    is_recorded = config.credit.algorithm is Algorithm.ITERATIVE_PPO
+    return "" if is_recorded else spoken(config.credit.advantage, ESTIMATORS)
 
 
 def environment() -> jinja2.Environment:

@@ -12,6 +12,23 @@ METHODS: Mapping[str, str] = {
     "dirichlet": "random split (placebo)",
     "oracle_pi": "truth (oracle)",
     "uniform": "uniform split",
+    "norm_itpo_signed": "Norm-ITPO, failures charged",
+    "itpo_plus_outcome": "ITPO to go + outcome",
+    "immediate_plus_outcome": "ITPO immediate + outcome",
+    "prime_token": "PRIME, token by token",
+    "prefix_value": "difference of prefix values",
+    "dueling_advantage": "log-ratio of the dueling Q",
+    "dirichlet_matched": "random split, matched (placebo)",
+    "judge": "judge",
+    "oracle_star": "truth of the best policy (oracle)",
+    "iterative_ppo": "Iterative PPO (fresh turns under Q)",
+}
+ESTIMATORS: Mapping[str, str] = {
+    "grpo": "GRPO, against the group's mean",
+    "rloo": "RLOO, against the siblings' mean",
+    "ppo": "PPO, turn critic and GAE",
+    "reinforce_pp": "REINFORCE++, whitened over the batch",
+    "reinforce_pp_baseline": "REINFORCE++, whitened, against the group's mean",
 }
 ENDINGS: Mapping[str, str] = {
     "completed": "completed",

@@ -1,11 +1,13 @@
 """Train: credited turns (or Q) and the parent's weights become a registered candidate."""
 
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from itpo_core.identifiers import derive_seed
-from itpo_core.loss_settings import loss_settings
+from itpo_core.kl import AdaptiveKl
+from itpo_core.loss_settings import documented_numbers, loss_settings
 from itpo_core.policy_losses import decayed
 from itpo_core.profiles import PROFILES
 from itpo_core.streams import laid_on_tokens
@@ -16,8 +18,11 @@ from storage.registry import PolicyVersion
 from tasks import improve
 from tasks.config import Train
 from tasks.context import Context, StageResult, finished
-from tasks.metrics import metrics_table
+from tasks.metrics import figures_of, metrics_table
 from tasks.training import Job, Progress, Row, SpokenTurns, spoken_turns
+
+# "token_mean" stands for the profile's own, which `loss_settings` puts in its place.
+AGGREGATIONS = {"profile": "token_mean", "dr_grpo": "token_sum_norm"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,7 @@ def credited_sources(context: Context) -> dict[str, Commit]:
 
 def train_on_credit(context: Context, job: Job) -> TrainingResult:
     """Run the configured trainer, which is blind to the algorithm, on credited turns."""
-    settings = policy_settings(context)
+    settings = carried_on(context, policy_settings(context), parent=job.sources["policy"])
     batch = training_batch(context, spoken_turns(context, job.sources["credit"]))
     if needs_reference(settings):
         batch = with_reference(context, batch, reference=job.sources["reference"])
@@ -153,11 +158,21 @@ def needs_reference(settings: PolicySettings) -> bool:
 def policy_settings(context: Context) -> PolicySettings:
     """The policy step of this iteration in the forms of the profile.
 
-    Learning rate and the clip's excess decay from iteration 1 on. Numbers are the configuration's: a profile
-    says whether there is a dual clip, not how wide it is.
+    Learning rate and the clip's excess decay from iteration 1 on. Numbers are the configuration's, where a
+    profile says whether there is a dual clip and not how wide it is, or those that the framework documents.
     """
+    settings, conventions = context.config.train, PROFILES[context.config.credit.profile]
+    base = configured_step(context)
+    if settings.numbers == "documented":
+        return loss_settings(conventions, documented_numbers(conventions, base))
+    shaped = loss_settings(conventions, base)
+    return replace(shaped, dual_clip=None if shaped.dual_clip is None else settings.dual_clip)
+
+
+def configured_step(context: Context) -> PolicySettings:
+    """The section's choices and its numbers at this iteration, before a profile has its say."""
     settings, age = context.config.train, context.iteration - 1
-    base = PolicySettings(
+    return PolicySettings(
         epochs=settings.epochs,
         minibatch_conversations=settings.minibatch,
         learning_rate=settings.learning_rate * settings.decay**age,
@@ -168,9 +183,24 @@ def policy_settings(context: Context) -> PolicySettings:
         entropy_weight=settings.entropy_weight,
         max_gradient_norm=settings.max_gradient_norm,
         seed=derive_seed(context.config.seed, "train", context.iteration),
+        policy_loss=settings.policy_loss,
+        aggregation=AGGREGATIONS[settings.aggregation],
+        sequence=settings.sequence,
+        norm_tokens=settings.norm_tokens,
+        micro_batch=settings.micro_batch,
+        dynamic_filter=settings.dynamic_filter,
+        adaptive_kl=None
+        if settings.target_kl is None
+        else AdaptiveKl(target=settings.target_kl, horizon=settings.kl_horizon),
     )
-    shaped = loss_settings(PROFILES[context.config.credit.profile], base)
-    return replace(shaped, dual_clip=None if shaped.dual_clip is None else settings.dual_clip)
+
+
+def carried_on(context: Context, settings: PolicySettings, *, parent: Commit) -> PolicySettings:
+    """An adaptive KL weight goes on where the parent's training left it, if that one was adaptive too."""
+    before = json.loads(parent.inputs.get("train", "{}"))
+    if settings.adaptive_kl is None or before.get("target_kl") is None:
+        return settings
+    return replace(settings, kl_weight=figures_of(context.store, parent)["train_policy/kl_weight_last"])
 
 
 def trainer(settings: Train) -> Trainer:

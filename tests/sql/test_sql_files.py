@@ -19,6 +19,7 @@ SAMPLES = {
     "use_scores": True, "temperature": 0.4, "share": 0.5, "std_floor": 1e-4, "sample": 10,
     "candidate": "v2", "incumbent": "v1", "better": "v2",
     "worse": "v1", "split": "unseen", "conversations": 10,
+    "overlong_limit": 200, "overlong_buffer": 50,
 }  # fmt: skip
 
 
@@ -123,7 +124,8 @@ def test_a_column_that_no_contract_has_is_refused(empty_lake: dict[str, pa.Table
 
 
 @pytest.mark.parametrize(
-    ("name", "relation"), [("curated.sql", "curated"), ("trained_credits.sql", "credits")]
+    ("name", "relation"),
+    [("curated.sql", "curated"), ("overlong.sql", "curated"), ("trained_credits.sql", "credits")],
 )
 def test_what_is_committed_has_the_columns_of_its_contract(
     name: str, relation: str, empty_lake: dict[str, pa.Table]

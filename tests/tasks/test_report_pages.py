@@ -9,10 +9,10 @@ import jinja2
 import pytest
 
 from storage.errors import MissingCommit
+from storage.schemas import CREDIT_METHODS
 from tasks import curate, report
 from tasks.context import Context
 from tasks.report_pages import environment, script_digest
-from tasks.report_words import METHODS
 from tests.builders import (
     commit_reward,
     commit_rollouts,
@@ -139,7 +139,7 @@ def test_the_select_offers_the_methods_and_starts_with_the_one_that_trained(page
 
     offered = re.findall(r'<select id="method">(.*?)</select>', page, re.DOTALL)[0]
 
-    assert set(re.findall(r'value="(\w+)"', offered)) == set(METHODS) - {"uniform"}
+    assert set(re.findall(r'value="(\w+)"', offered)) == set(CREDIT_METHODS) - {"uniform"}
     assert re.findall(r'value="(\w+)" selected', offered) == ["norm_itpo_share"]
 
 

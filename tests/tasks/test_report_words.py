@@ -4,7 +4,19 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.report_words import FATES, count, figure, interval, percent, points, spoken, with_error
+from tasks.config import ADVANTAGES, Algorithm
+from tasks.report_words import (
+    ESTIMATORS,
+    FATES,
+    METHODS,
+    count,
+    figure,
+    interval,
+    percent,
+    points,
+    spoken,
+    with_error,
+)
 
 
 @pytest.mark.parametrize(
@@ -44,3 +56,10 @@ def test_one_thing_is_not_many() -> None:
 def test_a_name_without_words_of_its_own_loses_its_underscores() -> None:
     assert spoken("small_group", FATES) == "too few siblings left"
     assert spoken("new_reason", FATES) == "new reason"
+
+
+def test_every_algorithm_and_every_estimator_has_a_name_of_its_own_for_people() -> None:
+    assert set(METHODS) == {each.value for each in Algorithm}
+    assert set(ESTIMATORS) == set(ADVANTAGES)
+    assert len(set(METHODS.values())) == len(METHODS)
+    assert all("_" not in text for text in [*METHODS.values(), *ESTIMATORS.values()])
