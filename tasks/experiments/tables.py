@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from itpo_core.experiments.measures import (
     SeedInterval,
@@ -125,19 +126,20 @@ def seed_table(measured: Measured, *, arms: Sequence[str]) -> Table:
 
 
 def probe_table(measured: Measured) -> Table:
-    """Rows of a probe with the same words side by side over seeds: mean and interval of every number."""
-    rows = [row for found in measured.values() for row in found]
-    words = sorted({name for row in rows for name, value in row.items() if isinstance(value, str)})
-    names = list(dict.fromkeys(name for row in rows for name in row if name not in words))
-    found: dict[tuple[str, ...], dict[str, list[float]]] = {}
-    for row in rows:
-        figures = found.setdefault(tuple(str(row.get(word, "")) for word in words), {})
-        for name in names:
-            figures.setdefault(name, []).extend(_numbers(row, name))
-    return Table(
-        (*words, *names),
-        tuple((*key, *(_spread(figures[name]) for name in names)) for key, figures in found.items()),
-    )
+    """The same row of every seed's probe side by side: words as they are, numbers with mean and interval.
+
+    A number that no seed changes (a size that was chosen) stands alone.
+    """
+    seeds = list(measured.values())
+    names = list(dict.fromkeys(name for rows in seeds for row in rows for name in row))
+    words = [name for name in names if any(isinstance(row.get(name), str) for rows in seeds for row in rows)]
+    numbers = [name for name in names if name not in words]
+    lines = []
+    for rows in zip_longest(*seeds, fillvalue={}):
+        said = [next((str(row[word]) for row in rows if word in row), "") for word in words]
+        figures = [_spread([value for row in rows for value in _numbers(row, name)]) for name in numbers]
+        lines.append((*said, *figures))
+    return Table((*words, *numbers), tuple(lines))
 
 
 def _numbers(row: Row, name: str) -> list[float]:
@@ -146,6 +148,8 @@ def _numbers(row: Row, name: str) -> list[float]:
 
 
 def _spread(values: Sequence[float]) -> str:
+    if len(set(values)) == 1:
+        return f"{values[0]:.4g}"
     return interval(over_seeds(values), digits=3) if values else ""
 
 

@@ -67,16 +67,20 @@ def test_every_seed_has_its_line() -> None:
     assert table.rows == (("`outcome`", "7", "25 50"),)
 
 
-def test_rows_of_a_probe_with_the_same_words_are_averaged_over_seeds() -> None:
+def test_the_same_row_of_a_probe_is_averaged_over_seeds() -> None:
     measured = {
-        ("probe", 1): [{"model": "prm", "rank": 0.25}, {"model": "q", "rank": None}],
-        ("probe", 2): [{"model": "prm", "rank": 0.75}, {"model": "q", "rank": 0.5}],
+        ("probe", 1): [
+            {"model": "prm", "rows": 375, "rank": 0.25},
+            {"model": "q", "rows": 375, "rank": None},
+        ],
+        ("probe", 2): [{"model": "prm", "rows": 375, "rank": 0.75}, {"model": "q", "rows": 375, "rank": 0.5}],
     }
 
     table = probe_table(measured)
 
     # Two values .25 apart from their mean: 12.706 * .3536 / 1.4142 = 3.1765 to either side.
-    assert table.rows == (("prm", "0.500 [-2.676, 3.676]"), ("q", "0.500"))
+    assert table.columns == ("model", "rows", "rank")
+    assert table.rows == (("prm", "375", "0.500 [-2.676, 3.676]"), ("q", "375", "0.5"))
 
 
 def test_markdown_has_a_rule_below_its_heads() -> None:
