@@ -81,7 +81,7 @@ class Q(Section):
     gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     members: Positive = 1
     pessimism: NonNegative = 0.5  # Q is the members' mean less so many of their standard deviations
-    # Every turn is valued by a model that has not learnt its conversation; None: for a critic alone.
+    # Every turn is valued by a model that has not learnt its conversation; None: a critic's, iterative_ppo's.
     cross_fit: bool | None = None
     min_heldout_conversations: Annotated[int, Field(ge=2)] = 200
     min_heldout_improvement: float = 0.0  # nats per turn below the base rate's cross-entropy
@@ -165,8 +165,12 @@ def q_kind(credit: Credit, q: Q) -> str:
 
 
 def is_cross_fitted(credit: Credit, q: Q) -> bool:
-    """As configured; left open, a critic alone is, whose values become advantages of what it is fitted to."""
-    return q_kind(credit, q) == "value" and q.members == 1 if q.cross_fit is None else q.cross_fit
+    """As configured; left open, a critic is, whose values become advantages of what it is fitted to, and so
+    is the Q of `iterative_ppo`, whose gate can then judge every conversation by a Q that never saw it."""
+    if q.cross_fit is not None:
+        return q.cross_fit
+    blind = q_kind(credit, q) == "value" or credit.algorithm is Algorithm.ITERATIVE_PPO
+    return blind and q.members == 1
 
 
 def fault_of_credit(credit: Credit) -> str | None:
