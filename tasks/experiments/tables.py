@@ -1,6 +1,6 @@
 """Figures of an experiment as tables of text: every number comes from a committed run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -76,11 +76,7 @@ def _curve_row(
 ) -> tuple[str, ...]:
     areas, base_areas = curves.areas(), base.areas()
     paired = [areas[seed] - base_areas[seed] for seed in areas if seed in base_areas]
-    part = None
-    if top is not None and top.success:
-        common = [seed for seed in areas if seed in base_areas and seed in top.areas()]
-        pick: Callable[[dict[int, float]], list[float]] = lambda values: [values[seed] for seed in common]  # noqa: E731
-        part = recovered(pick(areas), baseline=pick(base_areas), oracle=pick(top.areas()))
+    part = None if top is None else _part_of_gain(areas, base_areas, top=top.areas())
     ranks = [curves.mean(name) for name in ("rank_oracle", "rank_oracle_open")]
     return (
         f"`{arm}`",
@@ -94,6 +90,21 @@ def _curve_row(
         _number(curves.last("entropy"), digits=2),
         " / ".join("" if value is None else f"{value:.2f}" for value in ranks),
         "" if (seconds := curves.mean("cpu_seconds")) is None else f"{seconds:.1f}",
+    )
+
+
+def _part_of_gain(
+    areas: Mapping[int, float], base: Mapping[int, float], *, top: Mapping[int, float]
+) -> float | None:
+    """Over common seeds; None unless the oracle's own gain is clear of 0, as a part of nothing says nothing."""
+    seeds = [seed for seed in areas if seed in base and seed in top]
+    gain = over_seeds([top[seed] - base[seed] for seed in seeds]) if seeds else None
+    if gain is None or gain.lower is None or gain.lower <= 0:
+        return None
+    return recovered(
+        [areas[seed] for seed in seeds],
+        baseline=[base[seed] for seed in seeds],
+        oracle=[top[seed] for seed in seeds],
     )
 
 

@@ -28,17 +28,31 @@ def test_an_arm_is_compared_with_the_baseline_of_the_same_seed() -> None:
 
 
 def test_half_of_the_oracles_gain_is_fifty_percent() -> None:
-    measured = {("outcome", 1): curve(0.2), ("half", 1): curve(0.3), ("oracle_pi", 1): curve(0.4)}
+    measured = {
+        (arm, seed): curve(start + seed / 10)
+        for seed in (1, 2)
+        for arm, start in (("outcome", 0.2), ("half", 0.3), ("oracle_pi", 0.4))
+    }
+    arms = ("outcome", "half", "oracle_pi")
 
-    table = curve_table(
-        measured,
-        arms=("outcome", "half", "oracle_pi"),
-        baseline="outcome",
-        oracle="oracle_pi",
-        conversations=8,
-    )
+    table = curve_table(measured, arms=arms, baseline="outcome", oracle="oracle_pi", conversations=8)
 
     assert [row[4] for row in table.rows] == ["0%", "50%", "100%"]
+
+
+def test_a_part_of_a_gain_that_may_be_nothing_is_not_shown() -> None:
+    measured = {
+        ("outcome", 1): curve(0.2),
+        ("oracle_pi", 1): curve(0.3),
+        ("outcome", 2): curve(0.3),
+        ("oracle_pi", 2): curve(0.3),
+    }
+
+    table = curve_table(
+        measured, arms=("outcome", "oracle_pi"), baseline="outcome", oracle="oracle_pi", conversations=8
+    )
+
+    assert [row[4] for row in table.rows] == ["", ""]
 
 
 def test_seeds_that_never_came_to_a_level_are_counted_not_averaged() -> None:
@@ -80,7 +94,7 @@ def test_the_same_row_of_a_probe_is_averaged_over_seeds() -> None:
 
     # Two values .25 apart from their mean: 12.706 * .3536 / 1.4142 = 3.1765 to either side.
     assert table.columns == ("model", "rows", "rank")
-    assert table.rows == (("prm", "375", "0.500 [-2.676, 3.676]"), ("q", "375", "0.5"))
+    assert table.rows == (("prm", "9", "0.500 [-2.676, 3.676]"), ("q", "9", "0.5"))
 
 
 def test_markdown_has_a_rule_below_its_heads() -> None:
