@@ -96,7 +96,7 @@ def _curve_row(
 def _part_of_gain(
     areas: Mapping[int, float], base: Mapping[int, float], *, top: Mapping[int, float]
 ) -> float | None:
-    """Over common seeds; None unless the oracle's own gain is clear of 0, as a part of nothing says nothing."""
+    """Over common seeds; None unless the oracle's gain is clear of 0: a part of nothing says nothing."""
     seeds = [seed for seed in areas if seed in base and seed in top]
     gain = over_seeds([top[seed] - base[seed] for seed in seeds]) if seeds else None
     if gain is None or gain.lower is None or gain.lower <= 0:

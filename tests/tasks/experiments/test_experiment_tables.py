@@ -84,10 +84,10 @@ def test_every_seed_has_its_line() -> None:
 def test_the_same_row_of_a_probe_is_averaged_over_seeds() -> None:
     measured = {
         ("probe", 1): [
-            {"model": "prm", "rows": 375, "rank": 0.25},
-            {"model": "q", "rows": 375, "rank": None},
+            {"model": "prm", "rows": 9, "rank": 0.25},
+            {"model": "q", "rows": 9, "rank": None},
         ],
-        ("probe", 2): [{"model": "prm", "rows": 375, "rank": 0.75}, {"model": "q", "rows": 375, "rank": 0.5}],
+        ("probe", 2): [{"model": "prm", "rows": 9, "rank": 0.75}, {"model": "q", "rows": 9, "rank": 0.5}],
     }
 
     table = probe_table(measured)
