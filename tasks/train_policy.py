@@ -135,19 +135,11 @@ def token_advantages(row: Row) -> list[float]:
 
 def with_reference(context: Context, batch: TrainingBatch, *, reference: Commit) -> TrainingBatch:
     """The batch with the log-probabilities of its tokens under the policy that stays."""
-    from itpo_core.logprobs import scored_logprobs
-    from itpo_core.tiny_policy import load_policy, suppressed_ids
+    from itpo_core.policy_step import start_logprobs
+    from itpo_core.tiny_policy import load_policy
 
     model, _ = load_policy(context.artifact_folder(reference))
-    known_BT = scored_logprobs(
-        model,
-        batch.tokens_BT,
-        wanted_BT=batch.is_policy_BT,
-        lengths_B=batch.lengths_B,
-        suppressed_ids=suppressed_ids(model),
-        temperature=batch.temperature,
-    )
-    return replace(batch, reference_logprobs_BT=known_BT)
+    return replace(batch, reference_logprobs_BT=start_logprobs(model, batch))
 
 
 def needs_reference(settings: PolicySettings) -> bool:
