@@ -14,6 +14,7 @@ def params(config: Path, *, iterations: int) -> dict[str, Any]:
         "config": str(config),
         "experiment": "tiny",
         "algorithm": None,
+        "advantage": None,
         "iterations": iterations,
         "conversations": None,
         "seed": None,
