@@ -13,6 +13,7 @@ from tasks.context import open_lake_store
 KINDS = ("rollouts", "curated", "reward", "credit", "policy", "evaluation", "report")
 MOST_ITERATIONS = 10_000
 GAIN = "gain_over_initial"
+SAME = 1e-8  # what trains and what stands beside it are computed apart, and differ by their rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +100,9 @@ def _trained(row: Sequence[object]) -> Trained:
 
 
 def _from_shares(row: Trained) -> bool:
-    return (
-        row.algorithm == "norm_itpo_share" and row.moved > 0.0 and row.spread > 0.0 and row.off_share == 0.0
-    )
+    if row.algorithm != "norm_itpo_share" or row.off_share is None:
+        return False
+    return row.moved > 0.0 and row.spread > 0.0 and row.off_share <= SAME
 
 
 def _evidence(events: list[registry.Decision], current: registry.PolicyVersion) -> registry.Evidence:

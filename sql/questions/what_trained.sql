@@ -5,7 +5,8 @@
 -- Order:  iteration
 --
 -- `moved` is the fraction of turns whose advantage is not the outcome's, `spread` the mean distance between the two,
--- and `off_share` the largest distance from the advantage of norm_itpo_share: zero when that one trained.
+-- and `off_share` the largest distance from the advantage of norm_itpo_share: zero when that one trained, but for
+-- rounding, as the two are computed apart.
 
 select
     iteration,

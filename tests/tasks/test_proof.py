@@ -44,3 +44,9 @@ def test_an_advantage_beside_the_shares_is_no_proof() -> None:
     found = lacking(Proof("demo/v0001", 40.0, 35.0, 45.0, pairs=64, trained=(row,)))
 
     assert found == ["no gradient was made of norm_itpo_share credit"]
+
+
+def test_rounding_between_two_computations_of_the_same_share_is_no_difference() -> None:
+    row = Trained(1, "norm_itpo_share", turns=100, moved=0.9, spread=0.4, off_share=2e-15)
+
+    assert lacking(Proof("demo/v0001", 40.0, 35.0, 45.0, pairs=64, trained=(row,))) == []
