@@ -16,8 +16,8 @@ from pathlib import Path
 from statistics import fmean
 
 from storage import registry
-from storage.objects import open_store
 from storage.paths import repository_root
+from storage.stores import open_store
 from tasks.config import load
 
 DOCS = repository_root() / "docs"

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from storage.digests import data_digest, file_sha256
 from storage.errors import (
+    ClosedIteration,
     ConflictingCommit,
     CorruptObject,
     MissingCommit,
@@ -29,12 +30,14 @@ from storage.manifests import (
     commit_object,
     decode_commit,
     decode_shard,
+    encode_closed,
     encode_commit,
     encode_shard,
     parse_object,
     shard_key,
 )
-from storage.objects import ObjectStore, materialise
+from storage.objects import ObjectStore
+from storage.stores import materialise
 from storage.tables import conform, current_columns, decode, encode, schema_of
 
 NO_ARTIFACTS: Mapping[str, FileEntry] = MappingProxyType({})
@@ -123,7 +126,9 @@ def seal(
     digest = commit_digest(key, parents=parents, inputs=inputs, files=files, artifacts=artifacts)
     mine = Commit(key, dict(parents), dict(inputs), files, dict(artifacts), digest)
     store.create(commit_object(key), encode_commit(mine))
-    winner = read(store, key)
+    winner = _find_open(store, key)
+    if winner is None:
+        raise _missing(key)
     check_inputs(winner, parents=parents, inputs=inputs)
     if winner.digest != digest:
         _refuse_other(key.text, "artifacts", wanted=_hashes(artifacts), found=_hashes(winner.artifacts))
@@ -145,7 +150,7 @@ def commit(
     attempt: str,
 ) -> Commit:
     """Publish and seal a dataset of one shard; returns an earlier commit of the same parents and inputs."""
-    earlier = find(store, key)
+    earlier = _find_open(store, key)
     if earlier is not None:
         check_inputs(earlier, parents=parents, inputs=inputs)
         return earlier
@@ -155,8 +160,28 @@ def commit(
     return seal(store, key, shards=1, parents=parents, inputs=inputs, artifacts=artifacts)
 
 
+def close(store: ObjectStore, key: CommitKey, *, by: str) -> None:
+    """Shut what is not committed for ever: a writer that wakes up after the decision `by` loses every race.
+
+    Creating is the only way to write here, so a place that is taken cannot be written to. The shard's comes
+    first: a commit that is there stays, as do the shards that it was sealed from.
+    """
+    if _find_open(store, key) is not None:
+        return
+    for place in (shard_key(key, 0), commit_object(key)):
+        store.create(place, encode_closed(key, by=by))
+
+
 def find(store: ObjectStore, key: CommitKey) -> Commit | None:
-    """The commit, or None while the iteration is not sealed."""
+    """The commit, or None while the iteration is not sealed, or where it was closed without one."""
+    try:
+        return _find_open(store, key)
+    except ClosedIteration:
+        return None
+
+
+def _find_open(store: ObjectStore, key: CommitKey) -> Commit | None:
+    """As `find`, but raises ClosedIteration."""
     place = commit_object(key)
     try:
         found = decode_commit(store.get(place), place=place)
@@ -171,12 +196,16 @@ def read(store: ObjectStore, key: CommitKey) -> Commit:
     """The commit; MissingCommit says which stage writes it."""
     found = find(store, key)
     if found is None:
-        stage = _STAGE_OF_KIND.get(key.kind, key.kind)
-        raise MissingCommit(
-            f"there is no commit {key.text}: run `itpo {stage}` for experiment {key.experiment}, "
-            f"iteration {key.iteration}"
-        )
+        raise _missing(key)
     return found
+
+
+def _missing(key: CommitKey) -> MissingCommit:
+    stage = _STAGE_OF_KIND.get(key.kind, key.kind)
+    return MissingCommit(
+        f"there is no commit {key.text}: run `itpo {stage}` for experiment {key.experiment}, "
+        f"iteration {key.iteration}"
+    )
 
 
 def check_inputs(commit: Commit, *, parents: Mapping[str, str], inputs: Mapping[str, str]) -> None:

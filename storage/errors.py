@@ -36,6 +36,10 @@ class ConflictingCommit(StorageError):
     """The key is committed already, from other inputs."""
 
 
+class ClosedIteration(StorageError):
+    """The iteration was decided: what it does not hold by then is never added."""
+
+
 class MissingCommit(StorageError):
     """A stage wants a commit that no stage has written yet."""
 
@@ -58,6 +62,10 @@ class RefusedFile(StorageError, ValueError):
 
 class MissingPolicy(StorageError):
     """The experiment has no current policy, or not the version that was named."""
+
+
+class LeaseLost(StorageError):
+    """Somebody else took over a lease that was not renewed in time."""
 
 
 class ConflictingEvent(StorageError):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from storage.commits import read
+from storage.commits import find
 from storage.manifests import Commit, CommitKey, commit_object
 from storage.objects import ObjectStore
 
@@ -15,5 +15,6 @@ def list_commits(store: ObjectStore, experiment: str | None) -> Iterator[Commit]
     for found in map(_COMMIT.fullmatch, store.list("" if experiment is None else f"{experiment}/")):
         if found is not None:
             key = CommitKey(found["experiment"], found["kind"], int(found["iteration"]))
-            if commit_object(key) == found[0]:
-                yield read(store, key)
+            commit = find(store, key) if commit_object(key) == found[0] else None
+            if commit is not None:
+                yield commit

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage.digests import file_sha256
-from storage.errors import BadKey, CorruptObject, FutureSchema
+from storage.errors import BadKey, ClosedIteration, CorruptObject, FutureSchema
 
 MANIFEST_FORMAT = 1
 ARTIFACT = "artifact"  # in place of a table's name, for files that are not tables
@@ -78,8 +78,19 @@ class ShardManifest:
 
 
 @dataclass(frozen=True, slots=True)
+class Supersedes:
+    """The digest of the commit that stood here before rows were forgotten, and the tombstone that says so."""
+
+    digest: str
+    tombstone: str
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
-    """One iteration of one dataset: visible, immutable, and chained to its parents by their digests."""
+    """One iteration of one dataset: visible, immutable, and chained to its parents by their digests.
+
+    `supersedes` is empty except after `forget`; the newest comes last.
+    """
 
     key: CommitKey
     parents: Mapping[str, str]
@@ -87,6 +98,7 @@ class Commit:
     files: tuple[FileEntry, ...]
     artifacts: Mapping[str, FileEntry]
     digest: str
+    supersedes: tuple[Supersedes, ...] = ()
 
 
 def canonical_json(value: object) -> bytes:
@@ -140,6 +152,7 @@ def encode_shard(manifest: ShardManifest) -> bytes:
 def decode_shard(data: bytes, *, place: str) -> ShardManifest:
     """The manifest in the object `place`; raises CorruptObject or FutureSchema."""
     body = parse_object(data, place=place)
+    refuse_closed(body, place=place)
     try:
         return ShardManifest(
             key=parse_key(body["key"]),
@@ -154,7 +167,7 @@ def decode_shard(data: bytes, *, place: str) -> ShardManifest:
 
 def encode_commit(commit: Commit) -> bytes:
     """The bytes of a commit, a pure function of its content."""
-    body = {
+    body: dict[str, object] = {
         "key": commit.key.text,
         "parents": dict(commit.parents),
         "inputs": dict(commit.inputs),
@@ -162,12 +175,15 @@ def encode_commit(commit: Commit) -> bytes:
         "artifacts": {name: dataclasses.asdict(entry) for name, entry in commit.artifacts.items()},
         "digest": commit.digest,
     }
+    if commit.supersedes:
+        body["supersedes"] = [dataclasses.asdict(each) for each in commit.supersedes]
     return encode_object(body)
 
 
 def decode_commit(data: bytes, *, place: str) -> Commit:
     """The commit in the object `place`, its digest recomputed; raises CorruptObject or FutureSchema."""
     body = parse_object(data, place=place)
+    refuse_closed(body, place=place)
     try:
         commit = Commit(
             key=parse_key(body["key"]),
@@ -176,6 +192,7 @@ def decode_commit(data: bytes, *, place: str) -> Commit:
             files=tuple(FileEntry(**entry) for entry in body["files"]),
             artifacts={name: FileEntry(**entry) for name, entry in body["artifacts"].items()},
             digest=body["digest"],
+            supersedes=tuple(Supersedes(**each) for each in body.get("supersedes", [])),
         )
         found = commit_digest(
             commit.key,
@@ -191,6 +208,20 @@ def decode_commit(data: bytes, *, place: str) -> Commit:
             f"object {place!r} says digest {commit.digest}, its content has {found}: restore it"
         )
     return commit
+
+
+def encode_closed(key: CommitKey, *, by: str) -> bytes:
+    """What stands in the place of a commit, or of its first shard, that the decision `by` shut out."""
+    return encode_object({"key": key.text, "closed_by": by})
+
+
+def refuse_closed(body: Mapping[str, object], *, place: str) -> None:
+    """ClosedIteration when the object only says that nothing may come here any more."""
+    if "closed_by" in body:
+        raise ClosedIteration(
+            f"{body['key']} was closed by the decision {body['closed_by']} ({place!r}): what a decided "
+            "iteration does not hold is never added to it; use another experiment name"
+        )
 
 
 def encode_object(body: Mapping[str, object]) -> bytes:

@@ -8,8 +8,10 @@ from pathlib import Path, PurePosixPath
 
 from storage.digests import file_sha256
 from storage.errors import CorruptObject, RefusedFile
+from storage.local_store import LocalStore
 from storage.manifests import ARTIFACT, CommitKey, FileEntry
-from storage.objects import LocalStore, ObjectStore, check_key, materialise
+from storage.objects import ObjectStore, check_key
+from storage.stores import materialise
 
 # Everything here is data when it is read. Pickled weights run code when they are loaded, so they stay out.
 ALLOWED_SUFFIXES = frozenset(

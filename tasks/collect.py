@@ -11,8 +11,8 @@ from itpo_core.rollout import RolloutSpec, run_conversations
 from itpo_core.types import Conversation, Scenario, Split
 from storage import commits, registry
 from storage.commits import Commit
-from storage.objects import materialise
 from storage.rows import Table, to_table
+from storage.stores import materialise
 from storage.warehouse import run_checks, run_sql
 from tasks import build
 from tasks.config import ConfigError

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from storage import commits, objects, registry, weights
+from storage import commits, registry, stores, weights
 from storage.commits import Commit, CommitKey
-from storage.objects import ObjectStore
+from storage.objects import LakeStore
 from storage.paths import repository_root
 from tasks.config import Config
 
@@ -37,7 +37,7 @@ class Context:
     attempt: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @cached_property
-    def store(self) -> ObjectStore:
+    def store(self) -> LakeStore:
         """The lake of the configuration."""
         return open_lake_store(self.config)
 
@@ -75,9 +75,9 @@ class Context:
         )
 
 
-def open_lake_store(config: Config) -> ObjectStore:
+def open_lake_store(config: Config) -> LakeStore:
     """The lake: ITPO_LAKE when set, else the configured root; relative paths start at the checkout."""
-    return objects.open_store(lake_address(config))
+    return stores.open_store(lake_address(config))
 
 
 def lake_address(config: Config) -> str:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from storage import commits
 from storage.commits import Commit, CommitKey
-from storage.objects import ObjectStore, open_store
+from storage.objects import ObjectStore
 from storage.rows import to_table
+from storage.stores import open_store
 from tasks import threads
 from tasks.config import ConfigError
 

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage.errors import BadKey, ObjectMissing
-from storage.objects import LocalStore, ObjectStore
+from storage.local_store import LocalStore
+from storage.objects import ObjectStore
 from tests.storage.stores import failing_link
 
 

@@ -9,7 +9,7 @@ from airflow.utils.db import initdb
 
 from storage import registry
 from storage.commits import CommitKey, read
-from storage.objects import open_store
+from storage.stores import open_store
 
 OFFLINE_ONLY = {"import_logs", "warm_start"}
 ONLINE_ONLY = {"collect", "credit", "train_policy"}

@@ -5,8 +5,8 @@ from typing import Any
 
 from dags.launch import LaunchUpcoming, launcher, run_after
 from storage import registry
-from storage.objects import open_store
 from storage.registry import PolicyVersion
+from storage.stores import open_store
 
 
 def params(config: Path, *, iterations: int) -> dict[str, Any]:

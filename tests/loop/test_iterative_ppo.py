@@ -18,8 +18,8 @@ import pytest
 
 from storage import registry
 from storage.listing import list_commits
-from storage.objects import open_store
 from storage.registry import Decision
+from storage.stores import open_store
 from tasks import pipeline
 from tasks.context import Context
 from tests.loop.tiny import tiny_config, tiny_options

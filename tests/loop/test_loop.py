@@ -19,7 +19,7 @@ from storage import registry
 from storage.commits import verify
 from storage.errors import ConflictingCommit
 from storage.listing import list_commits
-from storage.objects import open_store
+from storage.stores import open_store
 from storage.warehouse import ask, open_lake
 from tasks import pipeline
 from tasks.context import Context

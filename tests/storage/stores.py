@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from storage.objects import LocalStore
+from storage.local_store import LocalStore
 
 
 class Killed(BaseException):

@@ -11,8 +11,9 @@ from storage import commits, registry, weights
 from storage.commits import Commit, CommitKey
 from storage.errors import CorruptObject, FutureSchema, StorageFull
 from storage.facts import record_facts
+from storage.local_store import LocalStore
 from storage.manifests import FileEntry, commit_digest, encode_commit
-from storage.objects import LocalStore, ObjectStore
+from storage.objects import ObjectStore
 from tests.storage.lake_rows import conversations, metrics, turns
 from tests.storage.stores import DyingStore, Killed, failing_write
 

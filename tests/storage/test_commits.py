@@ -10,8 +10,8 @@ from storage import commits
 from storage.commits import Commit, CommitKey
 from storage.errors import BadKey, ConflictingCommit, CorruptObject, InvalidTable, MissingCommit, MissingShard
 from storage.facts import read_facts, record_facts
+from storage.local_store import LocalStore
 from storage.manifests import ShardManifest, commit_digest, parse_key
-from storage.objects import LocalStore
 from storage.weights import put_bytes
 from tests.storage.lake_rows import conversations, metrics, turns
 

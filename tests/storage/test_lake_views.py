@@ -9,7 +9,7 @@ import pytest
 from storage import commits, registry
 from storage.commits import CommitKey
 from storage.lake_views import VIEWS, lake_views_script
-from storage.objects import LocalStore
+from storage.local_store import LocalStore
 from storage.schemas import SCHEMAS
 from storage.warehouse import ask, open_lake
 from tests.storage.lake_rows import conversations, metrics, rows_of, turns

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from storage.errors import ObjectMissing, ReadOnlyLake, StorageFull, StoreUnavailable
-from storage.objects import LocalStore, materialise, open_store
+from storage.local_store import LocalStore
+from storage.stores import materialise, open_store
 from tests.storage.stores import DyingStore, every_file, failing_link, failing_write
 
 WRITER = """
 import sys
 from pathlib import Path
-from storage.objects import LocalStore
+from storage.local_store import LocalStore
 store = LocalStore(Path(sys.argv[1]))
 print("ready", flush=True)
 for number in range(100_000):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from storage import registry
 from storage.errors import ConflictingEvent, CorruptObject, MissingPolicy
-from storage.objects import LocalStore
+from storage.local_store import LocalStore
 from storage.registry import Decision, PolicyVersion, version_name
 
 

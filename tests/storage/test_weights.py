@@ -7,8 +7,8 @@ import pytest
 
 from storage.commits import CommitKey
 from storage.errors import BadKey, CorruptObject, ObjectMissing, RefusedFile
+from storage.local_store import LocalStore
 from storage.manifests import FileEntry
-from storage.objects import LocalStore
 from storage.weights import get_folder, put_bytes, put_folder
 from tests.storage.stores import DyingStore, every_file
 

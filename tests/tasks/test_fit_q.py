@@ -10,7 +10,7 @@ import pytest
 from itpo_core.q_files import load_members
 from storage import commits
 from storage.errors import ConflictingCommit
-from storage.objects import open_store
+from storage.stores import open_store
 from storage.warehouse import ask, open_lake
 from tasks import fit_q, pipeline
 from tasks.config import ConfigError, load

@@ -6,8 +6,8 @@ import pytest
 
 from storage import commits
 from storage.errors import StorageError
-from storage.objects import open_store
 from storage.rows import to_table
+from storage.stores import open_store
 from tasks.config import ConfigError
 from tasks.experiments.runs import Job, experiment, jobs, long_rows, measured, missing, seeds_of
 
