@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -15,6 +16,7 @@ from storage.manifests import Commit
 from storage.objects import ObjectStore
 from storage.paths import repository_root
 from storage.schemas import SCHEMAS
+from storage.sql_text import Literal, empty_select, literal, values_view, without_patterns
 
 _LINEAGE = (("experiment", pa.string()), ("iteration", pa.int32()))
 _EVENT = re.compile(r"(?P<experiment>[^/]+)/registry/\d{6}\.json")
@@ -44,19 +46,21 @@ VIEWS = (
     _View("evaluation_turns", ("evaluation",), "turns"),
     _View("metrics", ("reward", "q", "credit", "policy", "evaluation"), "metrics"),
 )
-_POLICIES = (
-    ("experiment", "varchar"),
-    ("seq", "integer"),
-    ("action", "varchar"),
-    ("version", "varchar"),
-    ("iteration", "integer"),
-    ("parent", "varchar"),
-    ("commit_key", "varchar"),
-    ("commit_digest", "varchar"),
-    ("reason", "varchar"),
-    ("evidence", "varchar"),
-    ("event_id", "varchar"),
-    ("is_current", "boolean"),
+_POLICIES = MappingProxyType(
+    {
+        "experiment": "varchar",
+        "seq": "integer",
+        "action": "varchar",
+        "version": "varchar",
+        "iteration": "integer",
+        "parent": "varchar",
+        "commit_key": "varchar",
+        "commit_digest": "varchar",
+        "reason": "varchar",
+        "evidence": "varchar",
+        "event_id": "varchar",
+        "is_current": "boolean",
+    }
 )
 
 
@@ -67,13 +71,12 @@ def lake_views_script(store: ObjectStore, experiment: str | None) -> str:
     """
     commits = list(_commits(store, experiment))
     views = [f"create or replace view {view.name} as\n{_select(store, view, commits)};\n" for view in VIEWS]
-    policies = f"create or replace view policies as\n{_select_policies(store, experiment)};\n"
     on_top = (repository_root() / "sql" / "views.sql").read_text(encoding="utf-8")
     return "\n".join(
         [
             "-- Views over the committed rows of a lake, as they were when this was written.",
             *views,
-            policies,
+            _policies_view(store, experiment),
             on_top,
         ]
     )
@@ -81,15 +84,9 @@ def lake_views_script(store: ObjectStore, experiment: str | None) -> str:
 
 def read_files(paths: Sequence[Path]) -> str:
     """A select over exactly these files, whatever characters are in their paths."""
-    names = ", ".join(_literal(_without_patterns(str(path.absolute()))) for path in paths)
+    names = ", ".join(literal(without_patterns(str(path.absolute()))) for path in paths)
     # Folders are named iteration=0003, but the files hold their own columns: the path adds none.
     return f"select * from read_parquet([{names}], hive_partitioning = false, union_by_name = true)"
-
-
-def empty_select(schema: pa.Schema) -> str:
-    """A select without rows that has the names and types of the schema."""
-    columns = ", ".join(f'cast(null as {_sql_type(field.type)}) as "{field.name}"' for field in schema)
-    return f"select {columns} where false"
 
 
 def _commits(store: ObjectStore, experiment: str | None) -> Iterator[Commit]:
@@ -116,22 +113,17 @@ def _select(store: ObjectStore, view: _View, commits: Sequence[Commit]) -> str:
 
 
 def _lineage_of(commit: Commit, missing: Sequence[str]) -> str:
-    values = {"experiment": _literal(commit.key.experiment), "iteration": str(commit.key.iteration)}
+    values = {"experiment": literal(commit.key.experiment), "iteration": str(commit.key.iteration)}
     added = [f"{values[name]} as {name}" for name in missing]
     return ", ".join([*added, "*", f"{commit.key.iteration} as commit_iteration"])
 
 
-def _select_policies(store: ObjectStore, experiment: str | None) -> str:
+def _policies_view(store: ObjectStore, experiment: str | None) -> str:
     rows = [row for name in _experiments(store, experiment) for row in _policy_rows(store, name)]
-    empty = ", ".join(f"cast(null as {kind}) as {column}" for column, kind in _POLICIES)
-    if not rows:
-        return f"select {empty} where false"
-    columns = ", ".join(column for column, _ in _POLICIES)
-    values = ",\n".join(rows)
-    return f"select {empty} where false\nunion all by name from (values\n{values}\n) as events({columns})"
+    return values_view("policies", columns=_POLICIES, rows=rows)
 
 
-def _policy_rows(store: ObjectStore, experiment: str) -> list[str]:
+def _policy_rows(store: ObjectStore, experiment: str) -> list[tuple[Literal, ...]]:
     found = registry.events(store, experiment)
     current = registry.find_current(store, experiment)
     policies = {event.policy.name: event.policy for event in found if event.policy is not None}
@@ -149,39 +141,10 @@ def _experiments(store: ObjectStore, experiment: str | None) -> list[str]:
     )
 
 
-def _policy_row(event: registry.Decision, policy: registry.PolicyVersion, *, is_current: bool) -> str:
+def _policy_row(
+    event: registry.Decision, policy: registry.PolicyVersion, *, is_current: bool
+) -> tuple[Literal, ...]:
     evidence = json.dumps(dict(event.evidence), sort_keys=True)
     about_version = (policy.iteration, policy.parent, policy.commit_key, policy.commit_digest)
     about_event = (event.reason, evidence, event.event_id, is_current)
-    values = (policy.experiment, event.seq, event.action, event.version, *about_version, *about_event)
-    return "(" + ", ".join(map(_literal, values)) + ")"
-
-
-def _literal(value: str | int | bool | None) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
-    return str(value).lower()
-
-
-def _without_patterns(path: str) -> str:
-    """The path with the characters of file patterns quoted: DuckDB expands patterns in lists, too."""
-    return re.sub(r"([*?\[])", r"[\1]", path)
-
-
-def _sql_type(kind: pa.DataType) -> str:
-    if pa.types.is_list(kind):
-        return f"{_sql_type(kind.value_type)}[]"
-    return _SQL_TYPES[kind]
-
-
-_SQL_TYPES = {
-    pa.string(): "varchar",
-    pa.bool_(): "boolean",
-    pa.int16(): "smallint",
-    pa.int32(): "integer",
-    pa.int64(): "bigint",
-    pa.float32(): "float",
-    pa.float64(): "double",
-}
+    return (policy.experiment, event.seq, event.action, event.version, *about_version, *about_event)

@@ -17,10 +17,11 @@ import pyarrow as pa
 
 from storage.digests import file_sha256
 from storage.errors import CheckFailed, SqlError
-from storage.lake_views import empty_select, lake_views_script, read_files
+from storage.lake_views import lake_views_script, read_files
 from storage.objects import ObjectStore
 from storage.paths import repository_root
 from storage.schemas import SCHEMAS
+from storage.sql_text import empty_select
 
 Relation = pa.Table | Sequence[Path]
 Parameter = float | int | str | bool
