@@ -19,7 +19,6 @@ from storage.errors import (
     MissingCommit,
     MissingShard,
     ObjectMissing,
-    StorageError,
 )
 from storage.manifests import (
     Commit,
@@ -33,7 +32,6 @@ from storage.manifests import (
     encode_closed,
     encode_commit,
     encode_shard,
-    parse_object,
     shard_key,
 )
 from storage.objects import ObjectStore
@@ -166,7 +164,10 @@ def close(store: ObjectStore, key: CommitKey, *, by: str) -> None:
     Creating is the only way to write here, so a place that is taken cannot be written to. The shard's comes
     first: a commit that is there stays, as do the shards that it was sealed from.
     """
-    if _find_open(store, key) is not None:
+    try:
+        if _find_open(store, key) is not None:
+            return
+    except ClosedIteration:
         return
     for place in (shard_key(key, 0), commit_object(key)):
         store.create(place, encode_closed(key, by=by))
@@ -224,7 +225,7 @@ def read_table(store: ObjectStore, commit: Commit, *, table: str) -> pa.Table:
     A table that the commit does not hold comes back empty. Raises CorruptObject and FutureSchema.
     """
     parts = [
-        current_columns(table, _checked_rows(store, entry), key=entry.key)
+        current_columns(table, checked_rows(store, entry), key=entry.key)
         for entry in _entries(commit, table)
     ]
     return pa.concat_tables([schema_of(table).empty_table(), *parts])
@@ -242,19 +243,6 @@ def table_paths(store: ObjectStore, commit: Commit, *, table: str) -> list[Path]
 def unchecked_paths(store: ObjectStore, commit: Commit, *, table: str) -> list[Path]:
     """Like table_paths without reading the files: for browsing many iterations."""
     return materialise(store, [entry.key for entry in _entries(commit, table)])
-
-
-def verify(store: ObjectStore, commit: Commit) -> list[str]:
-    """Every problem found in the commit and what belongs to it, each naming its object.
-
-    Of files: absence, hash, row count, recomputed data digest. Of manifests and side facts: their checksums.
-    """
-    problems = _manifest_problems(store, commit)
-    for entry in commit.files:
-        problems += _problems(store, entry, is_table=True)
-    for entry in commit.artifacts.values():
-        problems += _problems(store, entry, is_table=False)
-    return problems
 
 
 def checked_bytes(store: ObjectStore, entry: FileEntry) -> bytes:
@@ -312,39 +300,6 @@ def _entries(commit: Commit, table: str) -> list[FileEntry]:
     return [entry for entry in commit.files if entry.table == table]
 
 
-def _checked_rows(store: ObjectStore, entry: FileEntry) -> pa.Table:
+def checked_rows(store: ObjectStore, entry: FileEntry) -> pa.Table:
+    """The rows of a table's file as they are stored; raises CorruptObject and FutureSchema."""
     return decode(entry.table, checked_bytes(store, entry), key=entry.key)
-
-
-def _manifest_problems(store: ObjectStore, commit: Commit) -> list[str]:
-    problems: list[str] = []
-    for place in store.list(f"{commit.key.prefix}/"):
-        try:
-            if place == commit_object(commit.key):
-                decode_commit(store.get(place), place=place)
-            elif _is_manifest(commit.key, place):
-                parse_object(store.get(place), place=place)
-        except StorageError as problem:
-            problems.append(str(problem))
-    return problems
-
-
-def _is_manifest(key: CommitKey, place: str) -> bool:
-    return place.startswith((f"{key.prefix}/shard-", f"{key.prefix}/_facts/"))
-
-
-def _problems(store: ObjectStore, entry: FileEntry, *, is_table: bool) -> list[str]:
-    try:
-        checked_bytes(store, entry)
-        rows = _checked_rows(store, entry) if is_table else None
-    except StorageError as problem:
-        return [str(problem)]
-    if rows is None:
-        return []
-    problems: list[str] = []
-    if rows.num_rows != entry.rows:
-        problems.append(f"object {entry.key!r} holds {rows.num_rows} rows, its commit says {entry.rows}")
-    found = data_digest(rows)
-    if found != entry.data_digest:
-        problems.append(f"object {entry.key!r} has data digest {found}, its commit says {entry.data_digest}")
-    return problems

@@ -32,6 +32,7 @@ class Lake(Section):
     """Where the data lives: `file:///…` or a plain path (S3 comes behind the same protocol)."""
 
     root: str = "lake"
+    lease_ttl_s: PositiveFloat = 60.0  # how long work of a machine that went silent is waited for
 
 
 class Domain(Section):

@@ -15,13 +15,15 @@ from tasks.metrics import figures_of
 from tasks.q_facts import committed_gate
 
 Evidence = dict[str, float | str | bool | None]
+DECIDED_KINDS = ("rollouts", "curated", "reward", "q", "credit", "policy", "evaluation")
 
 
 def run(context: Context) -> StageResult:
-    """Record the iteration's decision once; a repeated call returns the recorded one."""
+    """Record the iteration's decision once and close it; a repeated call returns the recorded one."""
     event_id = f"decide/{context.iteration:04d}"
     for event in registry.events(context.store, context.experiment):
         if event.event_id == event_id:
+            close_iteration(context, by=event_id)
             return _result(context, event, resumed=True)
     evaluation, policy = context.read("evaluation"), context.read("policy")
     verdict, evidence = judge(context, evaluation, policy=policy)
@@ -34,7 +36,14 @@ def run(context: Context) -> StageResult:
         reason=verdict.reason,
         evidence={**evidence, "evaluation_digest": evaluation.digest, "policy_digest": policy.digest},
     )
+    close_iteration(context, by=event_id)
     return _result(context, event, resumed=False)
+
+
+def close_iteration(context: Context, *, by: str) -> None:
+    """Nothing is added to a decided iteration: a task that wakes up late finds every place taken."""
+    for kind in DECIDED_KINDS:
+        commits.close(context.store, context.key(kind), by=by)
 
 
 def judge(context: Context, evaluation: Commit, *, policy: Commit) -> tuple[Verdict, Evidence]:

@@ -6,11 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from storage import registry
-from storage.facts import record_facts
 from tasks import config as configuration
 from tasks import threads
+from tasks.attempts import Attempt, perform
 from tasks.config import Config
-from tasks.context import Context, StageResult, code_revision
+from tasks.context import Context, StageResult
 
 ONLINE_STAGES = (
     "collect",
@@ -51,12 +51,10 @@ def run_in(
 ) -> dict[str, Any]:
     """`run_stage` on a context that is already there."""
     threads.limit()
-    began, cpu = time.monotonic(), time.process_time()
-    result = _run(context, stage, shard, on_progress)
-    seconds = time.monotonic() - began
-    if not result.resumed:
-        _record(context, result, shard, seconds=seconds, cpu_seconds=time.process_time() - cpu)
-    return {**asdict(result), "seconds": round(seconds, 3)}
+    began = time.monotonic()
+    attempt = Attempt(context, stage, shard)
+    result = perform(attempt, lambda: _run(context, stage, shard, on_progress))
+    return {**asdict(result), "seconds": round(time.monotonic() - began, 3)}
 
 
 def next_run(
@@ -186,24 +184,3 @@ STAGES: dict[str, Callable[[Context, Progress | None], StageResult]] = {
     "decide": _decide,
     "report": _report,
 }
-
-# The kind of commit beside which a stage leaves its side facts.
-KINDS = {"import": "rollouts", "collect": "rollouts", "curate": "curated", "warm_start": "policy",
-         "fit_reward": "reward", "fit_q": "q", "credit": "credit", "credit_lab": "reward",
-         "train_policy": "policy", "evaluate": "evaluation", "decide": "evaluation",
-         "report": "report"}  # fmt: skip
-
-
-def _record(
-    context: Context, result: StageResult, shard: int | None, *, seconds: float, cpu_seconds: float
-) -> None:
-    """Timing and code revision, outside every digest."""
-    facts = {
-        "stage": result.stage,
-        "shard": -1 if shard is None else shard,
-        "seconds": seconds,
-        "cpu_seconds": cpu_seconds,
-        "code_revision": code_revision(),
-    }
-    name = f"{context.attempt}-{result.stage}" + ("" if shard is None else f"-{shard:03d}")
-    record_facts(context.store, context.key(KINDS[result.stage]), attempt=name, facts=facts)
