@@ -225,7 +225,7 @@ def read_table(store: ObjectStore, commit: Commit, *, table: str) -> pa.Table:
     A table that the commit does not hold comes back empty. Raises CorruptObject and FutureSchema.
     """
     parts = [
-        current_columns(table, checked_rows(store, entry), key=entry.key)
+        current_columns(table, _checked_rows(store, entry), key=entry.key)
         for entry in _entries(commit, table)
     ]
     return pa.concat_tables([schema_of(table).empty_table(), *parts])
@@ -236,7 +236,7 @@ def table_paths(store: ObjectStore, commit: Commit, *, table: str) -> list[Path]
     entries = _entries(commit, table)
     paths = materialise(store, [entry.key for entry in entries])
     for entry, path in zip(entries, paths, strict=True):
-        _check_hash(entry, found=file_sha256(path), size_bytes=path.stat().st_size)
+        check_hash(entry, found=file_sha256(path), size_bytes=path.stat().st_size)
     return paths
 
 
@@ -248,11 +248,12 @@ def unchecked_paths(store: ObjectStore, commit: Commit, *, table: str) -> list[P
 def checked_bytes(store: ObjectStore, entry: FileEntry) -> bytes:
     """The bytes of an entry; CorruptObject names the key, the expected and the found hash."""
     data = store.get(entry.key)
-    _check_hash(entry, found=file_sha256(data), size_bytes=len(data))
+    check_hash(entry, found=file_sha256(data), size_bytes=len(data))
     return data
 
 
-def _check_hash(entry: FileEntry, *, found: str, size_bytes: int) -> None:
+def check_hash(entry: FileEntry, *, found: str, size_bytes: int) -> None:
+    """CorruptObject, naming the object, unless its bytes have the hash and the size that were promised."""
     if (found, size_bytes) != (entry.sha256, entry.size_bytes):
         raise CorruptObject(
             f"object {entry.key!r} is corrupt: expected sha256 {entry.sha256} ({entry.size_bytes} bytes), "
@@ -300,6 +301,5 @@ def _entries(commit: Commit, table: str) -> list[FileEntry]:
     return [entry for entry in commit.files if entry.table == table]
 
 
-def checked_rows(store: ObjectStore, entry: FileEntry) -> pa.Table:
-    """The rows of a table's file as they are stored; raises CorruptObject and FutureSchema."""
+def _checked_rows(store: ObjectStore, entry: FileEntry) -> pa.Table:
     return decode(entry.table, checked_bytes(store, entry), key=entry.key)

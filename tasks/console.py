@@ -13,7 +13,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from storage import commits, registry
+from storage import registry, verification
 from storage.listing import list_commits
 from tasks import pipeline
 from tasks.context import Context
@@ -79,7 +79,7 @@ def verify(options: Options) -> int:
     """Every commit of the experiment recomputed; 0 when all is well."""
     context = Context(options.load(), 0)
     found = list(list_commits(context.store, context.experiment))
-    problems = [problem for commit in found for problem in commits.verify(context.store, commit)]
+    problems = [problem for commit in found for problem in verification.verify(context.store, commit)]
     for problem in problems:
         OUT.print(f"[red]{problem}[/red]")
     OUT.print(f"{len(found)} commits of {context.experiment} verified, {len(problems)} problems")

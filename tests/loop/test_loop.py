@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from storage import registry
-from storage.commits import verify
 from storage.errors import ConflictingCommit
 from storage.listing import list_commits
 from storage.stores import open_store
+from storage.verification import verify
 from storage.warehouse import ask, open_lake
 from tasks import pipeline
 from tasks.context import Context

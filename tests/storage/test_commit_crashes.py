@@ -14,6 +14,7 @@ from storage.facts import record_facts
 from storage.local_store import LocalStore
 from storage.manifests import FileEntry, commit_digest, encode_commit
 from storage.objects import ObjectStore
+from storage.verification import verify
 from tests.storage.lake_rows import conversations, metrics, turns
 from tests.storage.stores import DyingStore, Killed, failing_write
 
@@ -79,7 +80,7 @@ def test_killed_after_any_step_and_run_again_it_ends_as_an_unbroken_run(
     again = pipeline(broken, "second")
 
     assert again.digest == unbroken_digest
-    assert commits.verify(broken, commits.read(broken, ROLLOUTS)) == []
+    assert verify(broken, commits.read(broken, ROLLOUTS)) == []
     assert commits.read_table(broken, commits.read(broken, ROLLOUTS), table="turns").num_rows == 4
     assert [event.action for event in registry.events(broken, "sales")] == ["candidate", "promote"]
 
@@ -124,7 +125,7 @@ def test_of_eight_racing_processes_one_wins_each_shard_and_all_agree(tmp_path: P
 
     assert all(one == seen[0] for one in seen)
     store = LocalStore(root)
-    assert commits.verify(store, commits.read(store, ROLLOUTS)) == []
+    assert verify(store, commits.read(store, ROLLOUTS)) == []
     assert [event.seq for event in registry.events(store, "sales")] == list(range(8))
     assert {version.name for version in registry.versions(store, "sales")} == {
         f"v{seed}" for seed in range(8)
@@ -149,10 +150,10 @@ def test_one_flipped_bit_in_any_object_is_named(tmp_path: Path) -> None:
         data = store.get(key)
         for place in {0, len(data) - 1, *chance.choices(range(len(data)), k=3)}:
             store.path(key).write_bytes(flipped(data, place, chance.randrange(8)))
-            assert any(key in problem for problem in commits.verify(store, commit)), (key, place)
+            assert any(key in problem for problem in verify(store, commit)), (key, place)
         store.path(key).write_bytes(data)
 
-    assert [problem for commit in sealed.values() for problem in commits.verify(store, commit)] == []
+    assert [problem for commit in sealed.values() for problem in verify(store, commit)] == []
 
 
 def test_every_part_of_a_commit_counts(tmp_path: Path) -> None:
@@ -185,7 +186,7 @@ def test_a_lost_file_is_a_problem_with_its_name(tmp_path: Path) -> None:
     commit = commits.read(store, ROLLOUTS)
     store.path(commit.files[0].key).unlink()
 
-    assert commits.verify(store, commit) == [
+    assert verify(store, commit) == [
         f"there is no object '{commit.files[0].key}' in the lake at {tmp_path}"
     ]
 
@@ -196,7 +197,7 @@ def test_rows_that_differ_from_what_the_commit_promises_are_named(tmp_path: Path
     liar = FileEntry(entry.table, entry.key, entry.sha256, entry.size_bytes, 7, "0" * 64)
     digest = commit_digest(POLICY, parents={}, inputs={}, files=(liar,), artifacts={})
 
-    problems = commits.verify(store, Commit(POLICY, {}, {}, (liar,), {}, digest))
+    problems = verify(store, Commit(POLICY, {}, {}, (liar,), {}, digest))
 
     assert len(problems) == 2
     assert f"'{entry.key}' holds 1 rows, its commit says 7" in problems[0]

@@ -12,6 +12,7 @@ from storage.errors import BadKey, ConflictingCommit, CorruptObject, InvalidTabl
 from storage.facts import read_facts, record_facts
 from storage.local_store import LocalStore
 from storage.manifests import ShardManifest, commit_digest, parse_key
+from storage.verification import verify
 from storage.weights import put_bytes
 from tests.storage.lake_rows import conversations, metrics, turns
 
@@ -82,7 +83,7 @@ def test_a_sealed_iteration_reads_back_shard_after_shard(store: LocalStore) -> N
         "shard=0000",
         "shard=0001",
     ]
-    assert commits.verify(store, sealed) == []
+    assert verify(store, sealed) == []
 
 
 def test_a_table_that_the_commit_does_not_hold_is_empty(store: LocalStore) -> None:

@@ -9,9 +9,9 @@ import pytest
 from benchmarks import bench_credit_lab
 from itpo_core.turn_rewards import TURN_REWARDS
 from storage import commits, registry
-from storage.commits import verify
 from storage.listing import list_commits
 from storage.rows import to_table
+from storage.verification import verify
 from storage.warehouse import ask, open_lake
 from tasks import credit_lab, pipeline
 from tasks.config import ConfigError, Credit

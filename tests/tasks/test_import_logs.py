@@ -7,6 +7,7 @@ import pytest
 
 from storage import commits
 from storage.errors import ConflictingCommit
+from storage.verification import verify
 from tasks import import_logs
 from tasks.config import Config, ConfigError, Domain, Lake, Logs
 from tasks.context import Context
@@ -39,7 +40,7 @@ def test_an_import_is_committed_with_its_three_tables(tmp_path: Path) -> None:
         "quarantine": 1,
     }
     assert result.figures["because"] == "(missing_messages 1)"
-    assert commits.verify(context.store, commit) == []
+    assert verify(context.store, commit) == []
 
 
 def test_a_repeated_import_changes_nothing(tmp_path: Path) -> None:
