@@ -79,3 +79,83 @@ def test_credit_by_turn_kind_puts_the_best_kind_first() -> None:
     assert (ask["turn_kind"], ask["turns"], ask["itpo"], ask["oracle"]) == ("ask", 2, 0.2, 0.2)
     assert (talk["turn_kind"], talk["turns"], talk["itpo"], talk["oracle"]) == ("small_talk", 1, -0.2, -0.1)
     assert ask["norm_itpo"] is None
+
+
+def test_an_opening_counts_from_thirty_conversations_on_and_not_in_logs() -> None:
+    ids = [f"c{number:02d}" for number in range(61)]
+    conversations = [
+        {
+            "experiment": "e",
+            "conversation_id": name,
+            "iteration": int(name != "c60"),
+            "outcome": float(place < 15),
+        }
+        for place, name in enumerate(ids)
+    ]
+    conversations[59]["outcome"] = None
+    turns = [
+        {
+            "experiment": "e",
+            "conversation_id": name,
+            "turn_index": 0,
+            "user_text": "hi" if place < 30 else "hello",
+        }
+        for place, name in enumerate(ids)
+    ]
+
+    rows = rows_of("questions/which_openings_fail.sql", {"conversations": conversations, "turns": turns})
+
+    assert [(row["opening"], row["conversations"], row["unscored"], row["success"]) for row in rows] == [
+        ("hello", 30, 1, 0.0),
+        ("hi", 30, 0, 0.5),
+    ]
+
+
+def test_what_changed_sets_the_two_newest_iterations_side_by_side() -> None:
+    conversations = [
+        {"experiment": "e", "conversation_id": name, "iteration": iteration, "outcome": outcome, "n_turns": 2,
+         "assistant_tokens": 10, "status": "valid"}
+        for name, iteration, outcome in [("a", 1, 1.0), ("b", 2, 0.0), ("c", 3, 1.0), ("d", 3, None)]
+    ]  # fmt: skip
+    turns = [
+        {"experiment": "e", "conversation_id": name, "turn_index": index, "turn_kind": kind}
+        for name, kinds in {"b": ("ask", "chat"), "c": ("ask", "ask"), "d": ("ask", "ask")}.items()
+        for index, kind in enumerate(kinds)
+    ]
+
+    rows = rows_of("questions/what_changed.sql", {"conversations": conversations, "turns": turns})
+
+    changed = {row["figure"]: (row["before"], row["after"], row["change"]) for row in rows}
+    assert changed["success"] == (0.0, 1.0, 1.0)  # the unknown outcome is no 0
+    assert changed["conversations"] == (1.0, 2.0, 1.0)
+    assert changed["share of ask"] == (0.5, 1.0, 0.5)
+    assert changed["share of chat"] == (0.5, None, None)
+
+
+def test_a_conversation_counts_under_every_problem_that_its_user_had() -> None:
+    user = {
+        "experiment": "e",
+        "iteration": 1,
+        "simulator": "sales",
+        "persona_id": "p",
+        "simulator_version": "1",
+    }
+    conversations = [
+        {**user, "conversation_id": "fine", "status": "valid", "stop_reason": "completed", "n_turns": 2},
+        {**user, "conversation_id": "left", "status": "valid", "stop_reason": "user_left", "n_turns": 2},
+        {**user, "conversation_id": "lost", "status": "failed", "failure_kind": "timeout",
+         "failure_cause": "no answer in 30 s", "stop_reason": "failed", "n_turns": 0},
+        {**user, "conversation_id": "log", "status": "failed", "iteration": 0, "stop_reason": "failed"},
+    ]  # fmt: skip
+    turns = [
+        {"experiment": "e", "conversation_id": "left", "turn_index": index, "user_text": "again"}
+        for index in range(2)
+    ]
+
+    rows = rows_of("questions/where_users_break.sql", {"conversations": conversations, "turns": turns})
+
+    assert [(row["problem"], row["conversations"], row["share"], row["first_cause"]) for row in rows] == [
+        ("ended by user_left", 1, 0.3333, None),
+        ("failed: timeout", 1, 0.3333, "no answer in 30 s"),
+        ("user said the same twice", 1, 0.3333, None),
+    ]
