@@ -10,12 +10,23 @@ from airflow.sdk.exceptions import AirflowSkipException
 from dags.params import config_path, overrides
 from tasks import preload
 
-HOPELESS = RetryRule("tasks.config.ConfigError", action=RetryAction.FAIL, reason="it will read the same")
+# A retry would meet these again: it costs minutes and hides which attempt was the first.
+HOPELESS = {
+    "tasks.config.ConfigError": "it will read the same",
+    "storage.errors.ClosedIteration": "the iteration is decided",
+    "storage.errors.ConflictingCommit": "the commit will not change",
+    "storage.errors.CorruptObject": "the object has to be restored first",
+    "storage.errors.FutureSchema": "the program has to be upgraded first",
+    "storage.errors.InvalidTable": "the same rows would be refused again",
+    "storage.errors.ReadOnlyLake": "somebody has to give the permission first",
+}
 RETRIES = {
     "retries": 3,
     "retry_delay": timedelta(seconds=5),
     "retry_exponential_backoff": 2.0,
-    "retry_policy": ExceptionRetryPolicy([HOPELESS]),
+    "retry_policy": ExceptionRetryPolicy(
+        [RetryRule(error, action=RetryAction.FAIL, reason=reason) for error, reason in HOPELESS.items()]
+    ),
 }
 SHARD_LABEL = "{{ 'shard-%03d' % task.op_kwargs['shard'] }}"
 EVIDENCE = "{{ ti.xcom_pull(task_ids='evaluate', key='evidence') }}"

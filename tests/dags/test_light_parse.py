@@ -14,7 +14,8 @@ import airflow.sdk
 from airflow.providers.standard.operators import hitl, trigger_dagrun
 began = time.process_time()
 runpy.run_path(sys.argv[1])
-heavy = {"torch", "transformers", "duckdb", "pyarrow", "pandas", "ray", "matplotlib", "storage", "itpo_core"}
+heavy = {"torch", "transformers", "duckdb", "pyarrow", "pandas", "ray", "matplotlib", "itpo_core",
+    "storage.commits", "storage.warehouse"}  # of storage only the names of its errors, for the retry rules
 print(json.dumps({"seconds": time.process_time() - began, "heavy": sorted(heavy & sys.modules.keys())}))
 """
 
