@@ -128,7 +128,9 @@ def events(store: ObjectStore, experiment: str) -> list[Decision]:
     found: list[Decision] = []
     while (data := _event_bytes(store, experiment, len(found))) is not None:
         previous = found[-1].digest if found else ""
-        found.append(_decode(data, seq=len(found), place=_place(experiment, len(found)), previous=previous))
+        found.append(
+            decode_event(data, seq=len(found), place=_place(experiment, len(found)), previous=previous)
+        )
     return found
 
 
@@ -214,7 +216,8 @@ def _encode(draft: _Draft, *, event_id: str, previous: str) -> bytes:
         ) from problem
 
 
-def _decode(data: bytes, *, place: str, seq: int, previous: str) -> Decision:
+def decode_event(data: bytes, *, place: str, seq: int, previous: str) -> Decision:
+    """The event in the object `place`; CorruptObject unless it follows the one with the digest `previous`."""
     body = parse_object(data, place=place)
     try:
         if body["previous"] != previous:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from storage.errors import StorageError
-from tasks import threads
+from tasks import commands_receipts, threads
 from tasks.cli_options import (
     DEFAULT_CONFIG,
     AdvantageOption,
@@ -26,6 +26,7 @@ from tasks.config import ConfigError
 from tasks.options import options_of
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+commands_receipts.add_to(app)
 
 
 def _stage(name: str, summary: str) -> None:
@@ -106,6 +107,7 @@ def import_command(
         str, typer.Option("--format", "-f", help="openai, tau_bench or mtmeddialog.")
     ] = "openai",
     outcome_column: Annotated[str, typer.Option(help="Where an openai log holds its outcome.")] = "outcome",
+    user_column: Annotated[str, typer.Option(help="Where the log holds who the user was.")] = "user",
     config: ConfigOption = DEFAULT_CONFIG,
     lake: LakeOption = None,
     settings: SetOption = None,
@@ -113,7 +115,8 @@ def import_command(
     """Accepted + quarantined + duplicate = read, with the reasons."""
     from tasks import console
 
-    logs = {"paths": [str(path) for path in files], "format": log_format, "outcome_column": outcome_column}
+    columns = {"outcome_column": outcome_column, "user_column": user_column}
+    logs = {"paths": [str(path) for path in files], "format": log_format, **columns}
     options = options_of(config, experiment=experiment, lake=lake, settings=settings).with_section(
         "logs", logs
     )
@@ -211,16 +214,6 @@ def results_command(
     from tasks.experiments import command
 
     command.write(options_of(config, lake=lake), out)
-
-
-@app.command("verify", help="Recompute every hash of an experiment and name what does not match.")
-def verify_command(
-    config: ConfigOption = DEFAULT_CONFIG, experiment: ExperimentOption = None, lake: LakeOption = None
-) -> None:
-    """Exit code 1 when something does not match."""
-    from tasks import console
-
-    raise typer.Exit(console.verify(options_of(config, experiment=experiment, lake=lake)))
 
 
 @app.command("doctor", help="What is installed, reachable and writable, and what to do about the rest.")

@@ -13,8 +13,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from storage import registry, verification
-from storage.listing import list_commits
+from storage import registry
 from tasks import pipeline
 from tasks.context import Context
 from tasks.options import Options
@@ -75,18 +74,8 @@ def roll_back(options: Options, *, to: str | None, reason: str) -> None:
     OUT.print(f"current policy of {context.experiment}: [bold]{event.version}[/bold] ({event.reason})")
 
 
-def verify(options: Options) -> int:
-    """Every commit of the experiment recomputed; 0 when all is well."""
-    context = Context(options.load(), 0)
-    found = list(list_commits(context.store, context.experiment))
-    problems = [problem for commit in found for problem in verification.verify(context.store, commit)]
-    for problem in problems:
-        OUT.print(f"[red]{problem}[/red]")
-    OUT.print(f"{len(found)} commits of {context.experiment} verified, {len(problems)} problems")
-    return 1 if problems else 0
-
-
 def progress_bars() -> Progress:
+    """Bars that show on a terminal only, and vanish."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
