@@ -20,6 +20,18 @@ class StoreUnavailable(StorageError):
     """The address of the lake names a store that cannot be used here."""
 
 
+class BadCredentials(StoreUnavailable):
+    """The store does not know who asks: credentials are absent, expired or wrong."""
+
+
+class StoreTimeout(StorageError):
+    """The store did not answer as it should until the deadline; what was written is found by a later run."""
+
+
+class UnsafeStore(StorageError):
+    """The store lets two writers both win: nothing may rely on its conditional writes."""
+
+
 class StorageFull(StorageError):
     """The disk or quota is exhausted; nothing of the object was left behind."""
 
