@@ -1,5 +1,7 @@
 """Arrow tables to and from the bytes of one Parquet file: cast, ordered and checked on the way in."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -63,13 +65,26 @@ def decode(name: str, data: bytes, *, key: str) -> pa.Table:
         table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
     except (pa.ArrowException, OSError) as problem:
         raise CorruptObject(f"object {key!r} of table {name} is not readable Parquet: {problem}") from problem
-    version = int((table.schema.metadata or {}).get(b"schema_version", b"0"))
+    _refuse_future(name, table.schema, key=key)
+    return table
+
+
+def check_version(name: str, path: Path, *, key: str) -> None:
+    """Raise FutureSchema unless this program knows the version of the file; only its footer is read."""
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowException, OSError) as problem:
+        raise CorruptObject(f"object {key!r} of table {name} is not readable Parquet: {problem}") from problem
+    _refuse_future(name, schema, key=key)
+
+
+def _refuse_future(name: str, schema: pa.Schema, *, key: str) -> None:
+    version = int((schema.metadata or {}).get(b"schema_version", b"0"))
     if version > SCHEMA_VERSION:
         raise FutureSchema(
             f"object {key!r} of table {name} has schema version {version}, this program knows up to "
             f"{SCHEMA_VERSION}: upgrade the program, or read it with the one that wrote it"
         )
-    return table
 
 
 def current_columns(name: str, table: pa.Table, *, key: str) -> pa.Table:
