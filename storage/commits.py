@@ -11,7 +11,8 @@ from types import MappingProxyType
 
 import pyarrow as pa
 
-from storage.digests import data_digest, file_sha256
+from storage.digests import file_sha256
+from storage.encoding import Rows, encode_rows
 from storage.errors import (
     ClosedIteration,
     ConflictingCommit,
@@ -36,7 +37,7 @@ from storage.manifests import (
 )
 from storage.objects import ObjectStore
 from storage.stores import materialise
-from storage.tables import conform, current_columns, decode, encode, schema_of
+from storage.tables import check_version, current_columns, decode, schema_of
 
 NO_ARTIFACTS: Mapping[str, FileEntry] = MappingProxyType({})
 _STAGE_OF_KIND = MappingProxyType(
@@ -58,7 +59,7 @@ def publish_shard(
     key: CommitKey,
     *,
     shard: int,
-    tables: Mapping[str, pa.Table],
+    tables: Mapping[str, Rows],
     inputs: Mapping[str, str],
     attempt: str,
 ) -> ShardManifest:
@@ -69,7 +70,7 @@ def publish_shard(
     """
     winner = read_shard(store, key, shard=shard)
     if winner is None:
-        files = tuple(_put_table(store, key, shard, name=name, table=tables[name]) for name in sorted(tables))
+        files = tuple(_put_rows(store, key, shard, name=name, rows=tables[name]) for name in sorted(tables))
         mine = ShardManifest(key, shard, dict(inputs), attempt, files)
         store.create(shard_key(key, shard), encode_shard(mine))
         # Read back even after success: a client that retries may be told "exists" about its own object.
@@ -141,7 +142,7 @@ def commit(
     store: ObjectStore,
     key: CommitKey,
     *,
-    tables: Mapping[str, pa.Table],
+    tables: Mapping[str, Rows],
     parents: Mapping[str, str],
     inputs: Mapping[str, str],
     artifacts: Mapping[str, FileEntry] = NO_ARTIFACTS,
@@ -232,11 +233,12 @@ def read_table(store: ObjectStore, commit: Commit, *, table: str) -> pa.Table:
 
 
 def table_paths(store: ObjectStore, commit: Commit, *, table: str) -> list[Path]:
-    """Local files of one table of the commit, in stored order, each checked against its hash."""
+    """Local files of one table of the commit, in stored order, each checked against hash and version."""
     entries = _entries(commit, table)
     paths = materialise(store, [entry.key for entry in entries])
     for entry, path in zip(entries, paths, strict=True):
         check_hash(entry, found=file_sha256(path), size_bytes=path.stat().st_size)
+        check_version(table, path, key=entry.key)
     return paths
 
 
@@ -262,13 +264,13 @@ def check_hash(entry: FileEntry, *, found: str, size_bytes: int) -> None:
         )
 
 
-def _put_table(store: ObjectStore, key: CommitKey, shard: int, *, name: str, table: pa.Table) -> FileEntry:
-    rows = conform(name, table)
-    data = encode(rows)
-    sha256 = file_sha256(data)
-    place = f"{key.prefix}/shard={shard:04d}/{name}-{sha256[:32]}.parquet"
-    store.create(place, data)
-    return FileEntry(name, place, sha256, len(data), rows.num_rows, data_digest(rows))
+def _put_rows(store: ObjectStore, key: CommitKey, shard: int, *, name: str, rows: Rows) -> FileEntry:
+    encoded = encode_rows(name, rows)
+    place = f"{key.prefix}/shard={shard:04d}/{name}-{encoded.sha256[:32]}.parquet"
+    store.create(place, encoded.data)
+    return FileEntry(
+        name, place, encoded.sha256, len(encoded.data), encoded.rows, encoded.data_digest
+    )
 
 
 def _in_order(manifests: list[ShardManifest]) -> tuple[FileEntry, ...]:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # raising it: docs/lake.md, "Versions"
 
 
 def _schema(*fields: pa.Field) -> pa.Schema:
@@ -56,6 +56,7 @@ CONVERSATIONS = _schema(
     _required("transcript_sha256", pa.string()),
     _optional("source_file", pa.string()),  # imported logs only
     _optional("source_row", pa.int64()),
+    _optional("user_id", pa.string()),  # who spoke with the assistant; null for simulated users; version 2
 )
 
 # One row per assistant turn; joined to its conversation by conversation_id.

@@ -59,9 +59,11 @@ class Domain(Section):
 class Logs(Section):
     """Where iteration 0 comes from: log files to import, or scripted logs written when `paths` is empty."""
 
+    later = frozenset({"user_column"})
     paths: tuple[str, ...] = ()
     format: Literal["openai", "tau_bench", "mtmeddialog"] = "openai"
     outcome_column: str = "outcome"
+    user_column: str = "user"  # who spoke; this default also looks into user_id and the metadata
     scripted_conversations: Positive = 1500
     scripted_requests: Positive = 2000  # extra short conversations whose customer says everything at once
     supervised_only_personas: tuple[str, ...] = ("direct_request",)  # the reward model does not see these

@@ -26,6 +26,7 @@ def run(context: Context) -> StageResult:
         paths or [_scripted(context)],
         log_format=context.config.logs.format,
         outcome_column=context.config.logs.outcome_column,
+        user_column=context.config.logs.user_column,
         place=Place(context.experiment, context.iteration),
         domain=build.domain(context.config),
     )
@@ -45,10 +46,13 @@ def import_inputs(config: Config, paths: Sequence[Path]) -> dict[str, str]:
     if not paths:
         return {**config.section("logs", "domain"), "seed": str(config.seed)}
     hashes = {name: _sha256(path) for path, name in zip(paths, source_names(paths), strict=True)}
+    logs = config.logs.committed()
     return {
         **config.section("domain"),
         "format": config.logs.format,
         "outcome_column": config.logs.outcome_column,
+        # A later key: at its default it is no input, so that imports from before it are gone on with.
+        **({"user_column": config.logs.user_column} if "user_column" in logs else {}),
         "files": json.dumps(hashes, sort_keys=True),
     }
 

@@ -12,6 +12,7 @@ from itpo_core.envs.catalogue import Domain
 from itpo_core.logs.duplicates import Sourced, settle
 from itpo_core.logs.formats import LOG_FORMATS
 from itpo_core.logs.parsed import Rejected, RejectReason
+from itpo_core.logs.users import DEFAULT_USER_COLUMN
 from itpo_core.types import Unscored
 from tasks.config import ConfigError
 from tasks.logged_rows import (
@@ -77,6 +78,7 @@ def import_files(
     log_format: str,
     place: Place,
     outcome_column: str = DEFAULT_OUTCOME_COLUMN,
+    user_column: str = DEFAULT_USER_COLUMN,
     domain: Domain | None = None,
 ) -> ImportedLogs:
     """Read, settle duplicates, annotate turns of the simulated `domain` with its oracle, and make tables.
@@ -88,7 +90,7 @@ def import_files(
 
     kind = LOG_FORMATS[log_format]
     column = kind.outcome_column if outcome_column == DEFAULT_OUTCOME_COLUMN else outcome_column
-    read = _read(paths, log_format=log_format, outcome_column=column)
+    read = _read(paths, log_format=log_format, outcome_column=column, user_column=user_column)
     settled = settle(read.found, ids_span_files=kind.ids_span_files)
     spoken, refused = spoken_conversations(settled.kept, place, domain=domain)
     rejected = [*read.rejected, *settled.rejected, *refused]
@@ -115,11 +117,12 @@ def listed(counted: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counted.items()))
 
 
-def _read(paths: Sequence[Path], *, log_format: str, outcome_column: str) -> _Read:
+def _read(paths: Sequence[Path], *, log_format: str, outcome_column: str, user_column: str) -> _Read:
     read = _Read()
     for path, source in zip(paths, source_names(paths), strict=True):
         good = _readable(read, path, source)
-        for parsed in LOG_FORMATS[log_format].parse(good, outcome_column=outcome_column):
+        parse = LOG_FORMATS[log_format].parse
+        for parsed in parse(good, outcome_column=outcome_column, user_column=user_column):
             if isinstance(parsed, Rejected):
                 read.rejected.append((source, parsed))
             else:

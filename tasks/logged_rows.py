@@ -60,12 +60,13 @@ def spoken_conversations(
 
 
 def conversation_rows(spoken: Sequence[Spoken], lineages: Mapping[tuple[str, str], Lineage]) -> list[Row]:
-    """Rows of `conversations`, with the file and the first row that each came from."""
+    """Rows of `conversations`, with the file and first row that each came from, and its user."""
     return [
         {
             **conversation_row(each.conversation, _lineage(each, lineages)),
             "source_file": each.sourced.source,
             "source_row": each.sourced.conversation.rows[0],
+            "user_id": each.sourced.conversation.user_id,
         }
         for each in spoken
     ]

@@ -72,6 +72,7 @@ def conversation_row(conversation: Conversation, lineage: Lineage) -> Row:
         "transcript_sha256": hashlib.sha256(text.encode()).hexdigest(),
         "source_file": None,
         "source_row": None,
+        "user_id": None,
     }
 
 

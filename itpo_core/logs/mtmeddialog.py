@@ -23,6 +23,7 @@ from itpo_core.logs.parsed import (
     canonical,
     storable,
 )
+from itpo_core.logs.users import DEFAULT_USER_COLUMN, user_of
 from itpo_core.types import Message, Outcome, Role
 
 
@@ -34,16 +35,20 @@ class _Draft:
     turns: list[str]
     outcome: Outcome
     facts: str
+    user: str | None
+    user_notes: tuple[Note, ...]
     row_of_turn: dict[str, int] = field(default_factory=dict)
 
 
-def parse(rows: Iterable[tuple[int, Row]], *, outcome_column: str) -> Iterator[Parsed]:
+def parse(
+    rows: Iterable[tuple[int, Row]], *, outcome_column: str, user_column: str = DEFAULT_USER_COLUMN
+) -> Iterator[Parsed]:
     """Rejected rows as they come, then the rebuilt conversations in the order of their first rows."""
     drafts: list[_Draft] = []
     by_turn: dict[str, _Draft] = {}
     for number, row in rows:
         try:
-            rejected = _place(drafts, by_turn, number, _draft(row, outcome_column))
+            rejected = _place(drafts, by_turn, number, _draft(row, outcome_column, user_column))
         except RowRejected as error:
             rejected = Rejected((number,), error.reason, error.detail)
         if rejected is not None:
@@ -51,7 +56,7 @@ def parse(rows: Iterable[tuple[int, Row]], *, outcome_column: str) -> Iterator[P
     yield from (_finished(draft) for draft in drafts)
 
 
-def _draft(row: Row, outcome_column: str) -> _Draft:
+def _draft(row: Row, outcome_column: str, user_column: str) -> _Draft:
     missing = [name for name in ("prompt", "response") if name not in row]
     if missing:
         keys = ", ".join(sorted(map(str, row)))[:200]
@@ -65,12 +70,14 @@ def _draft(row: Row, outcome_column: str) -> _Draft:
         kind = type(row["response"]).__name__
         raise RowRejected(RejectReason.CONTENT_NOT_TEXT, f"response is a {kind}, not text")
     parsed = parse_messages([*prompt, {"role": "assistant", "content": row["response"]}])
-    return _Draft(parsed, _turn_keys(parsed.messages), outcome_of(row, outcome_column), _facts(row))
+    user, user_notes = user_of(row, user_column)
+    turns = _turn_keys(parsed.messages, user)
+    return _Draft(parsed, turns, outcome_of(row, outcome_column), _facts(row), user, user_notes)
 
 
-def _turn_keys(messages: Sequence[Message]) -> list[str]:
-    """Per assistant message a digest of the whole history up to and including it."""
-    running = hashlib.sha256()
+def _turn_keys(messages: Sequence[Message], user: str | None) -> list[str]:
+    """Per assistant message a digest of the user and the whole history up to and including it."""
+    running = hashlib.sha256(b"" if user is None else json.dumps(user).encode())
     keys: list[str] = []
     for message in messages:
         running.update(json.dumps([message.role.value, message.content]).encode())
@@ -122,5 +129,6 @@ def _finished(draft: _Draft) -> ParsedConversation:
         scenario_id=f"mtmeddialog/{patient}",
         domain="mtmeddialog",
         latent_json=draft.facts,
-        notes=(*draft.parsed.notes, *((Note.ROWS_MISSING,) if lost else ())),
+        notes=(*draft.parsed.notes, *((Note.ROWS_MISSING,) if lost else ()), *draft.user_notes),
+        user_id=draft.user,
     )

@@ -2,7 +2,7 @@
 
 Of the metadata the keys `scenario_id`, `scenario` (the hidden facts of a simulated scenario), `domain`,
 `split`, `persona_id`, `seed` and `stop_reason` mean something; where there is no `scenario`, all of the
-metadata is kept in its place.
+metadata is kept in its place. The user is read from `user` or `user_id`, here or in the metadata.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,19 +19,23 @@ from itpo_core.logs.parsed import (
     parse_each,
     storable,
 )
+from itpo_core.logs.users import DEFAULT_USER_COLUMN, user_of
 from itpo_core.types import Split, StopReason
 
 _HONEST_ENDINGS = tuple(stop for stop in StopReason if stop is not StopReason.FAILED)
 
 
-def parse(rows: Iterable[tuple[int, Row]], *, outcome_column: str) -> Iterator[Parsed]:
+def parse(
+    rows: Iterable[tuple[int, Row]], *, outcome_column: str, user_column: str = DEFAULT_USER_COLUMN
+) -> Iterator[Parsed]:
     """One conversation or rejection per row, in order."""
-    return parse_each(rows, lambda number, row: _conversation(number, row, outcome_column))
+    return parse_each(rows, lambda number, row: _conversation(number, row, outcome_column, user_column))
 
 
-def _conversation(number: int, row: Row, outcome_column: str) -> ParsedConversation:
+def _conversation(number: int, row: Row, outcome_column: str, user_column: str) -> ParsedConversation:
     parsed = parse_messages(_messages(row))
     metadata = _metadata(row)
+    user, user_notes = user_of(row, user_column)
     return ParsedConversation(
         rows=(number,),
         messages=parsed.messages,
@@ -45,7 +49,8 @@ def _conversation(number: int, row: Row, outcome_column: str) -> ParsedConversat
         seed=_seed(metadata),
         latent_json=_latent(metadata),
         stop=StopReason(_named(metadata, "stop_reason", _HONEST_ENDINGS) or StopReason.COMPLETED),
-        notes=parsed.notes,
+        notes=(*parsed.notes, *user_notes),
+        user_id=user,
     )
 
 

@@ -12,18 +12,19 @@ def outcome_of(row: Mapping[str, object], column: str) -> Outcome:
     True and false count as 1 and 0. Missing, null, NaN, infinite, textual and out-of-range values are
     unscored; the reason starts with a short name and, after a colon, gives the value.
     """
-    found, value = _look_up(row, column)
+    found, value = look_up(row, column)
     if not found:
         return Unscored(f"no outcome column: {column!r} is not among {', '.join(sorted(map(str, row)))}")
     return _score(value)
 
 
-def _look_up(row: Mapping[str, object], column: str) -> tuple[bool, object]:
+def look_up(row: Mapping[str, object], column: str) -> tuple[bool, object]:
+    """Whether the row has the column, which may be a dotted path, and its value."""
     if column in row:
         return True, row[column]
     head, dot, rest = column.partition(".")
     inner = row.get(head)
-    return _look_up(inner, rest) if dot and isinstance(inner, Mapping) else (False, None)
+    return look_up(inner, rest) if dot and isinstance(inner, Mapping) else (False, None)
 
 
 def _score(value: object) -> Outcome:

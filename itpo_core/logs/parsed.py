@@ -45,6 +45,7 @@ class Note(StrEnum):
     STARTS_WITH_ASSISTANT = "starts_with_assistant"
     NUL_CHARACTER = "nul_character"
     ROWS_MISSING = "rows_missing"
+    USER_UNREADABLE = "user_unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ class ParsedConversation:
 
     `rows` are the numbers of the log rows it came from. `logged_id` is the log's own id, None where it has
     none; `scenario_id` names the task that siblings share, None where the conversation is its own scenario.
-    `suggestions` has one entry per assistant message, None where the policy answered by itself.
+    `suggestions` has one entry per assistant message, None where the policy answered by itself. `user_id` is
+    who spoke with the assistant, None where the log does not say.
     """
 
     rows: tuple[int, ...]
@@ -86,6 +88,7 @@ class ParsedConversation:
     latent_json: str = "{}"
     stop: StopReason = StopReason.COMPLETED
     notes: tuple[Note, ...] = ()
+    user_id: str | None = None
 
     @property
     def body_digest(self) -> str:
@@ -93,7 +96,11 @@ class ParsedConversation:
         turns = [[m.role.value, m.content, m.tool_calls, m.tool_call_id] for m in self.messages]
         sent = [suggestion and [suggestion.text, suggestion.acceptance] for suggestion in self.suggestions]
         place = [self.scenario_id, self.domain, self.split.value, self.persona_id, self.seed, self.stop.value]
-        return hashlib.sha256(json.dumps([turns, sent, place, self.latent_json]).encode()).hexdigest()
+        # Two users may say the same words; a log that names none keeps the ids that it always had.
+        said_by = [] if self.user_id is None else [self.user_id]
+        return hashlib.sha256(
+            json.dumps([turns, sent, place, self.latent_json, *said_by]).encode()
+        ).hexdigest()
 
 
 class RowRejected(ValueError):
@@ -107,7 +114,7 @@ class RowRejected(ValueError):
 
 Row = Mapping[str, object]
 Parsed = ParsedConversation | Rejected
-Parse = Callable[..., Iterator[Parsed]]  # parse(rows, *, outcome_column)
+Parse = Callable[..., Iterator[Parsed]]  # parse(rows, *, outcome_column, user_column)
 
 
 def parse_each(

@@ -58,8 +58,10 @@ def write_lake(store: ObjectStore) -> None:
 def _logged(store: ObjectStore) -> Commit:
     known = {"status": "valid", "split": "seen", "source_file": "a/log.jsonl", "simulator": "logs"}
     conversations = [
-        {**known, "conversation_id": "log-a", "group_id": "g0", "source_row": 1, "outcome": 1.0},
-        {**known, "conversation_id": "log-b", "group_id": "g0", "source_row": 2, "outcome": 0.0},
+        {**known, "conversation_id": "log-a", "group_id": "g0", "source_row": 1, "outcome": 1.0,
+         "user_id": "user-ü 7"},
+        {**known, "conversation_id": "log-b", "group_id": "g0", "source_row": 2, "outcome": 0.0,
+         "user_id": "8"},
         {**known, "conversation_id": "log-c", "group_id": "g1", "source_row": 4,
          "outcome_reason": "null outcome"},
     ]  # fmt: skip
