@@ -26,6 +26,7 @@ from storage.s3_errors import (
     REQUEST_ERRORS,
     ConditionRefused,
     NothingThere,
+    OutsideOfObject,
     Request,
     TryAgain,
     meaning,
@@ -77,14 +78,15 @@ class S3Store:
 
     def get_tagged(self, key: str) -> Tagged:
         """The bytes with the ETag; one request. Raises ObjectMissing."""
-        check_key(key)
+        data, answer = self._fetch(key, {})
+        return Tagged(data, answer["ETag"])
+
+    def get_range(self, key: str, *, start: int, stop: int) -> bytes:
+        """The bytes from `start` up to `stop`, or up to the end; one request. Raises ObjectMissing."""
         try:
-            data, answer = self._persist(self._request("get", key), lambda: self._read(key))
-        except NothingThere:
-            absent = ObjectMissing(f"there is no object {key!r} in the lake at {self.address}")
-        else:
-            return Tagged(data, answer["ETag"])
-        raise absent
+            return self._fetch(key, {"Range": f"bytes={start}-{stop - 1}"})[0]
+        except OutsideOfObject:
+            return b""
 
     def create(self, key: str, data: bytes) -> bool:
         """Store the object unless one exists: one request when all is well."""
@@ -134,6 +136,14 @@ class S3Store:
             return answer["ResponseMetadata"]["HTTPHeaders"]
         raise absent
 
+    def _fetch(self, key: str, part: Fields) -> tuple[bytes, Fields]:
+        check_key(key)
+        try:
+            return self._persist(self._request("get", key), lambda: self._read(key, part))
+        except NothingThere:
+            absent = ObjectMissing(f"there is no object {key!r} in the lake at {self.address}")
+        raise absent
+
     def _name(self, key: str) -> str:
         return f"{self.place.prefix}/{key}" if self.place.prefix else key
 
@@ -174,7 +184,7 @@ class S3Store:
             writer = found["Metadata"].get(_STAMP)
             if writer not in (None, stamp):
                 return False
-            lies_there, _ = self._read(key)
+            lies_there, _ = self._read(key, {})
         except NothingThere:
             return None if "IfNoneMatch" in condition else False
         if writer == stamp and lies_there != data:
@@ -232,12 +242,12 @@ class S3Store:
     def _at(self, key: str) -> dict[str, Any]:
         return {"Bucket": self.place.bucket, "Key": self._name(key)}
 
-    def _read(self, key: str) -> tuple[bytes, Fields]:
-        """All bytes of an object; a body that ends early is asked for again."""
+    def _read(self, key: str, part: Fields) -> tuple[bytes, Fields]:
+        """The bytes of an object, or of a part of it; a body that ends early is asked for again."""
         system = self.file_system()
 
         def read() -> tuple[bytes, Fields]:
-            answer = system.call_s3("get_object", **self._at(key))
+            answer = system.call_s3("get_object", **self._at(key), **part)
             return sync(system.loop, answer["Body"].read), answer
 
         data, answer = self._translated(self._request("get", key), read)
@@ -292,8 +302,8 @@ class S3Store:
             waited_s = time.monotonic() - began_s
         raise StoreTimeout(
             f"{request.address}: {request.operation} failed {len(tries)} times in {waited_s:.0f} s, last "
-            f"with {tries[-1]!r}; check that the endpoint is up and reachable, then run the same command again: "
-            "what was written already is found"
+            f"with {tries[-1]!r}; check that the endpoint is up and reachable, then run the same command "
+            "again: what was written already is found"
         )
 
     def _pages(self, method: str, part: str, *, prefix: str) -> Iterator[Fields]:

@@ -64,7 +64,7 @@ def split_address(uri: str) -> tuple[str, str]:
 def find_endpoint(
     environment: Mapping[str, str], profile: Mapping[str, object], *, services: Mapping[str, object]
 ) -> str | None:
-    """The endpoint for S3, in the order of AWS: the environment before the profile, S3 before all services."""
+    """The endpoint for S3, in the order of AWS: the environment before the profile, S3 before the rest."""
     if environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
         return None
     service = services.get(str(profile.get("services")))

@@ -91,6 +91,10 @@ class NothingThere(Exception):
     """No object lies under the key: 404."""
 
 
+class OutsideOfObject(Exception):
+    """The object ends before the first byte that was asked for: 416."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What was asked, for messages: the operation, and `s3://bucket/key` without the endpoint."""
@@ -115,6 +119,8 @@ def meaning(error: Exception, request: Request) -> Exception:
         )
     if code in _ABSENT or status == 404:
         return NothingThere()
+    if status == 416:
+        return OutsideOfObject()
     return _refusal(code, status, request)
 
 

@@ -29,9 +29,11 @@ class ConfigError(ValueError):
 
 
 class Lake(Section):
-    """Where the data lives: `file:///…` or a plain path (S3 comes behind the same protocol)."""
+    """Where the data lives: a plain path, `file:///…`, or `s3://bucket/prefix` (see docs/s3.md)."""
 
     root: str = "lake"
+    # "single_writer": for a store without conditional writes, where one process at a time may write.
+    commit_mode: Literal["conditional", "single_writer"] = "conditional"
     lease_ttl_s: PositiveFloat = 60.0  # how long work of a machine that went silent is waited for
 
 

@@ -60,8 +60,7 @@ class Context:
 
     def work_folder(self, *parts: str) -> Path:
         """A private scratch folder on local disk; anything in it can be made again from the lake."""
-        base = Path(os.environ.get("ITPO_WORK", repository_root() / ".work"))
-        return base / self.experiment / f"iteration={self.iteration:04d}" / Path(*parts)
+        return work_root() / self.experiment / f"iteration={self.iteration:04d}" / Path(*parts)
 
     def policy_folder(self, version: registry.PolicyVersion) -> Path:
         """The weights of a registered version as a local folder that `from_pretrained` reads."""
@@ -69,15 +68,21 @@ class Context:
 
     def artifact_folder(self, commit: Commit) -> Path:
         """A commit's artifacts as a local folder, verified; named by digest, so it is fetched once."""
-        base = Path(os.environ.get("ITPO_WORK", repository_root() / ".work"))
         return weights.get_folder(
-            self.store, commit.artifacts, destination=base / "weights" / commit.digest[:32]
+            self.store, commit.artifacts, destination=work_root() / "weights" / commit.digest[:32]
         )
+
+
+def work_root() -> Path:
+    """Scratch of this machine: all in it can be made again from the lake."""
+    return Path(os.environ.get("ITPO_WORK", repository_root() / ".work"))
 
 
 def open_lake_store(config: Config) -> LakeStore:
     """The lake: ITPO_LAKE when set, else the configured root; relative paths start at the checkout."""
-    return stores.open_store(lake_address(config))
+    return stores.open_store(
+        lake_address(config), commit_mode=config.lake.commit_mode, cache=work_root() / "cache"
+    )
 
 
 def lake_address(config: Config) -> str:
