@@ -268,9 +268,7 @@ def _put_rows(store: ObjectStore, key: CommitKey, shard: int, *, name: str, rows
     encoded = encode_rows(name, rows)
     place = f"{key.prefix}/shard={shard:04d}/{name}-{encoded.sha256[:32]}.parquet"
     store.create(place, encoded.data)
-    return FileEntry(
-        name, place, encoded.sha256, len(encoded.data), encoded.rows, encoded.data_digest
-    )
+    return FileEntry(name, place, encoded.sha256, len(encoded.data), encoded.rows, encoded.data_digest)
 
 
 def _in_order(manifests: list[ShardManifest]) -> tuple[FileEntry, ...]:

@@ -35,20 +35,37 @@ def file_sha256(source: Path | bytes) -> str:
 
 def data_digest(table: pa.Table) -> str:
     """SHA-256 over the canonical rows of the table, in hexadecimal (see the head of this file)."""
-    columns = [
-        [field.name, _type_name(field.type), _column_digest(table.column(place))]
-        for place, field in enumerate(table.schema)
-    ]
-    text = json.dumps([table.num_rows, columns], separators=(",", ":"), ensure_ascii=True)
-    return file_sha256(text.encode())
+    running = RunningDigest(table.schema)
+    running.add(table)
+    return running.hexdigest()
 
 
-def _column_digest(column: pa.ChunkedArray) -> str:
-    streams = _Streams()
-    # An empty chunk first: a column without chunks and one with an empty chunk are the same column.
-    for chunk in [pa.array([], column.type), *column.chunks]:
-        streams.add("", chunk)
-    return streams.hexdigest()
+class RunningDigest:
+    """The data digest of rows that come table by table, however they are cut."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._rows = 0
+        self._columns = [_Streams() for _ in schema]
+        for streams, field in zip(self._columns, schema, strict=True):
+            # An empty chunk first: a column without chunks and one with an empty chunk are the same column.
+            streams.add("", pa.array([], field.type))
+
+    def add(self, table: pa.Table) -> None:
+        """Take the next rows, which have the schema's columns."""
+        self._rows += table.num_rows
+        for place, streams in enumerate(self._columns):
+            for chunk in table.column(place).chunks:
+                streams.add("", chunk)
+
+    def hexdigest(self) -> str:
+        """The digest of all rows so far."""
+        columns = [
+            [field.name, _type_name(field.type), streams.hexdigest()]
+            for field, streams in zip(self._schema, self._columns, strict=True)
+        ]
+        text = json.dumps([self._rows, columns], separators=(",", ":"), ensure_ascii=True)
+        return file_sha256(text.encode())
 
 
 class _Streams:

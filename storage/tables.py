@@ -1,6 +1,8 @@
 """Arrow tables to and from the bytes of one Parquet file: cast, ordered and checked on the way in."""
 
+import io
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -44,19 +46,24 @@ def schema_of(name: str) -> pa.Schema:
 
 def encode(table: pa.Table) -> bytes:
     """The Parquet bytes of a conforming table."""
-    split, dictionary = _column_encodings(table.schema)
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
+    sink = io.BytesIO()
+    with open_parquet(sink, table.schema) as writer:
+        writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+    return sink.getvalue()
+
+
+def open_parquet(sink: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
+    """A writer with the settings of every file of the lake."""
+    split, dictionary = _column_encodings(schema)
+    return pq.ParquetWriter(
         sink,
+        schema,
         compression="zstd",
         compression_level=ZSTD_LEVEL,
         use_byte_stream_split=split,  # floats and token ids: their bytes compress better apart
         use_dictionary=dictionary,
-        row_group_size=ROW_GROUP_ROWS,
         write_page_checksum=True,
     )
-    return sink.getvalue().to_pybytes()
 
 
 def decode(name: str, data: bytes, *, key: str) -> pa.Table:

@@ -1,0 +1,91 @@
+"""Rows on their way into one data object: checked, ordered, encoded and digested, a row group at a time.
+
+What is done for the protocol alone, the digest of the rows, is taken beside the encoding in a thread of its
+own: hashing and Parquet both leave the interpreter free. So it costs processor time, but hardly any waiting.
+"""
+
+import io
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from storage.digests import RunningDigest, file_sha256
+from storage.errors import InvalidTable
+from storage.rules import ROW_ORDER
+from storage.tables import ROW_GROUP_ROWS, conform, open_parquet, schema_of
+
+
+class Parts(Protocol):
+    """Rows of one dataset in tables whose first keys ascend from one to the next; may be walked again."""
+
+    def parts(self) -> Iterator[pa.Table]:
+        """The tables, each with all rows of its first keys, in any order within it."""
+        ...
+
+
+Rows = pa.Table | Parts
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The Parquet bytes of one data object, and what a manifest says of it."""
+
+    data: bytes
+    sha256: str
+    rows: int
+    data_digest: str
+
+
+def encode_rows(name: str, rows: Rows) -> Encoded:
+    """Check, order and encode rows of dataset `name`; no byte depends on how they were cut into parts.
+
+    Raises InvalidTable as `conform` does, and for parts whose keys overlap.
+    """
+    schema, sink, count = schema_of(name), io.BytesIO(), 0
+    digest = RunningDigest(schema)
+    with ThreadPoolExecutor(max_workers=1) as beside, open_parquet(sink, schema) as writer:
+        for group in _row_groups(_conforming(name, rows)):
+            digested = beside.submit(digest.add, group)
+            writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+            digested.result()
+            count += group.num_rows
+    data = sink.getvalue()
+    return Encoded(data, file_sha256(data), count, digest.hexdigest())
+
+
+def _conforming(name: str, rows: Rows) -> Iterator[pa.Table]:
+    """At least one table, so that a dataset without rows has its columns."""
+    if isinstance(rows, pa.Table):
+        yield conform(name, rows)
+        return
+    yield schema_of(name).empty_table()
+    key, last = ROW_ORDER[name][0], None
+    for part in rows.parts():
+        table = conform(name, part)
+        if table.num_rows:
+            first = table[key][0].as_py()
+            if last is not None and first <= last:
+                raise InvalidTable(
+                    f"table {name}: a part begins at {key} {first!r} after one that ended at {last!r}; "
+                    "cut rows where the key changes, and hand them over in its order"
+                )
+            last = table[key][-1].as_py()
+            yield table
+
+
+def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of exactly one row group each, and the rest; one empty table for no rows."""
+    waiting: pa.Table | None = None
+    written = False
+    for table in tables:
+        waiting = table if waiting is None else pa.concat_tables([waiting, table])
+        while waiting.num_rows >= ROW_GROUP_ROWS:
+            # Parquet pages end where chunks do; one chunk makes the bytes independent of the parts.
+            yield waiting.slice(0, ROW_GROUP_ROWS).combine_chunks()
+            written = True
+            waiting = waiting.slice(ROW_GROUP_ROWS)
+    if waiting is not None and (waiting.num_rows or not written):
+        yield waiting.combine_chunks()
