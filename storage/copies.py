@@ -11,24 +11,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def local_copy(cache: Path | None, lake: str, *, key: str, fetch: Callable[[], bytes]) -> Path:
+def copy_place(cache: Path | None, lake: str, *, key: str) -> Path:
     """Where the copy of the lake's object lies; without a cache, in a folder that goes with this process."""
     lake_name = hashlib.sha256(lake.encode()).hexdigest()[:16]
-    path = (cache or process_cache(os.getpid())) / lake_name / key
-    if not path.is_file():
-        write_in_one_step(path, fetch())
-    return path
+    return (cache or process_cache(os.getpid())) / lake_name / key
 
 
-def write_in_one_step(path: Path, data: bytes) -> None:
-    """Readers see no file or all of it; it need not survive a crash, as who reads it checks its hash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.parent / f".tmp-{uuid.uuid4().hex}"
-    try:
-        unfinished.write_bytes(data)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+def copy_of(place: Path, *, fetch: Callable[[], bytes]) -> Path:
+    """The place itself, filled if nobody has done so before.
+
+    Readers see no file or all of it; it need not survive a crash, as who reads it checks its hash.
+    """
+    if not place.is_file():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = place.parent / f".tmp-{uuid.uuid4().hex}"
+        try:
+            unfinished.write_bytes(fetch())
+            unfinished.replace(place)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    return place
 
 
 @functools.cache

@@ -42,9 +42,18 @@ def no_guard(store: ProbedStore) -> None:
     """Writes need no permission: for the probe's own writes, and stores that were looked at otherwise."""
 
 
-@functools.cache
 def require_conditional_writes(store: ProbedStore) -> None:
-    """Once per process and store: UnsafeStore unless conditional writes are honoured."""
+    """UnsafeStore unless conditional writes are honoured; asks the store once per process."""
+    _find_honoured(store)
+
+
+def warn_of_single_writer(store: ProbedStore) -> None:
+    """Say loudly, once per process and store, that nothing stops a second writer."""
+    _warn(store)
+
+
+@functools.cache
+def _find_honoured(store: ProbedStore) -> None:
     try:
         store.get(PASSED)
     except ObjectMissing:
@@ -55,8 +64,7 @@ def require_conditional_writes(store: ProbedStore) -> None:
 
 
 @functools.cache
-def warn_of_single_writer(store: ProbedStore) -> None:
-    """Once per process and store: say loudly that nothing stops a second writer."""
+def _warn(store: ProbedStore) -> None:
     logging.getLogger(__name__).warning(
         "SINGLE-WRITER MODE: %s is written without conditional writes, as lake.commit_mode says. Exactly one "
         "process at a time may write to it: no schedule beside a command line, no second experiment. Two "

@@ -1,0 +1,116 @@
+"""Conditional writes to a bucket whose outcome is known, whatever became of the answers.
+
+A request is never repeated blindly: the first one may have succeeded. aiohttp does repeat a request whose
+kept connection broke, so that even a refusal is doubtful. Every object carries the stamp of the call that
+wrote it; a call in doubt reads back what lies there, and knows its own.
+"""
+
+import contextlib
+import uuid
+from dataclasses import dataclass
+
+from storage.errors import CorruptObject, StorageError
+from storage.probe import CommitMode
+from storage.s3_errors import ConditionRefused, NothingThere, Request, TryAgain
+from storage.s3_requests import Fields, Requests
+
+STAMP = "itpo-writer"
+
+
+@dataclass(slots=True)
+class Write:
+    """One write under a condition, IfNoneMatch or IfMatch; in parts when larger than `part_bytes`."""
+
+    requests: Requests
+    key: str
+    data: bytes
+    condition: Fields
+    part_bytes: int
+    commit_mode: CommitMode
+    stamp: str
+    in_doubt: bool = False
+
+    def attempt(self) -> bool:
+        """True when this write is what lies there; TryAgain leaves it in doubt until the next attempt."""
+        if self.in_doubt:
+            settled = self._settled(self.condition)
+            if settled is not None:
+                return settled
+        self.in_doubt = True
+        try:
+            self._put()
+        except ConditionRefused:
+            return self._settled({}) or False
+        except NothingThere:
+            return self._without_target()
+        return True
+
+    def _without_target(self) -> bool:
+        if "IfMatch" in self.condition:
+            return False
+        raise TryAgain("the upload in parts was gone")
+
+    def _settled(self, condition: Fields) -> bool | None:
+        """Whether this write is what lies there; None when it has lost to nobody yet and may try again."""
+        try:
+            found = self.requests.ask("head_object", self.requests.at(self.key))
+            if found["ETag"] == condition.get("IfMatch"):
+                return None
+            writer = found["Metadata"].get(STAMP)
+            if writer not in (None, self.stamp):
+                return False
+            lies_there, _ = self.requests.read(self.key, {})
+        except NothingThere:
+            return None if "IfNoneMatch" in condition else False
+        if writer == self.stamp and lies_there != self.data:
+            raise CorruptObject(
+                f"{self.requests.address(self.key)}: the store kept other bytes than it was sent; delete the "
+                "object and run the same command again"
+            )
+        return lies_there == self.data
+
+    def _put(self) -> None:
+        where = {**self.requests.at(self.key), "Metadata": {STAMP: self.stamp}}
+        condition = self.condition
+        if self.commit_mode == "single_writer":
+            self._check_condition()
+            condition = {}
+        if len(self.data) <= self.part_bytes:
+            self.requests.ask("put_object", {**where, "Body": self.data, **condition})
+        else:
+            self._put_in_parts(where, condition)
+
+    def _check_condition(self) -> None:
+        """Ask instead of having the server decide: holds only while nobody else writes."""
+        try:
+            tag = self.requests.ask("head_object", self.requests.at(self.key))["ETag"]
+        except NothingThere:
+            tag = None
+        if self.condition.get("IfMatch") != tag:
+            raise ConditionRefused
+
+    def _put_in_parts(self, where: Fields, condition: Fields) -> None:
+        upload_id = self.requests.ask("create_multipart_upload", where)["UploadId"]
+        upload = {**self.requests.at(self.key), "UploadId": upload_id}
+        starts = range(0, len(self.data), self.part_bytes)
+        try:
+            parts = [self._put_part(upload, start, number=number) for number, start in enumerate(starts, 1)]
+            done = {**upload, "MultipartUpload": {"Parts": parts}, **condition}
+            self.requests.ask("complete_multipart_upload", done)
+        except (StorageError, TryAgain, ConditionRefused, NothingThere):
+            # Best effort: what stays behind is swept later.
+            with contextlib.suppress(StorageError, TryAgain, NothingThere):
+                self.requests.ask("abort_multipart_upload", upload)
+            raise
+
+    def _put_part(self, upload: Fields, start: int, *, number: int) -> Fields:
+        body = self.data[start : start + self.part_bytes]
+        fields = {**upload, "PartNumber": number, "Body": body}
+        request = Request("upload of a part", self.requests.address(self.key), writes=True)
+        answer = self.requests.persist(request, lambda: self.requests.ask("upload_part", fields))
+        return {"PartNumber": number, "ETag": answer["ETag"]}
+
+
+def new_stamp() -> str:
+    """What no other call has."""
+    return uuid.uuid4().hex
