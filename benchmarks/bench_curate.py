@@ -15,6 +15,7 @@ from benchmarks import curate_polars
 from benchmarks.curate_polars import Settings
 from benchmarks.synthetic_turns import Sizes, write_relations
 from storage.digests import data_digest
+from storage.duck import DuckSettings
 from storage.schemas import CREDIT_METHODS
 from storage.warehouse import run_sql
 
@@ -56,7 +57,9 @@ def curate(paths: Paths, *, threads: int | None) -> pa.Table:
         "require_groups": True,
         "drop_duplicates": True,
     }
-    return run_sql("curated.sql", relations=relations, parameters=parameters, threads=threads)
+    return run_sql(
+        "curated.sql", relations=relations, parameters=parameters, settings=DuckSettings(threads=threads)
+    )
 
 
 def credit(paths: Paths, curated: pa.Table, *, threads: int | None) -> pa.Table:
@@ -64,13 +67,20 @@ def credit(paths: Paths, curated: pa.Table, *, threads: int | None) -> pa.Table:
     spoken = {name: paths[name] for name in ("turns", "turn_scores", "turn_inputs")}
     shares = {"use_scores": True, "temperature": SETTINGS.temperature, "share": SETTINGS.share}
     relations = {**spoken, "curated": curated}
-    turn_credits = run_sql("turn_credits.sql", relations=relations, parameters=shares, threads=threads)
+    turn_credits = run_sql(
+        "turn_credits.sql", relations=relations, parameters=shares, settings=DuckSettings(threads=threads)
+    )
     siblings = {"curated": curated, "turn_credits": turn_credits}
     floor = {"std_floor": SETTINGS.std_floor}
-    advantages = run_sql("advantages_grpo.sql", relations=siblings, parameters=floor, threads=threads)
+    advantages = run_sql(
+        "advantages_grpo.sql", relations=siblings, parameters=floor, settings=DuckSettings(threads=threads)
+    )
     sides = {"turn_credits": turn_credits, "advantages": advantages}
     return run_sql(
-        "credits.sql", relations=sides, parameters={"algorithm": "norm_itpo_share"}, threads=threads
+        "credits.sql",
+        relations=sides,
+        parameters={"algorithm": "norm_itpo_share"},
+        settings=DuckSettings(threads=threads),
     )
 
 

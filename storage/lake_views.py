@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -10,11 +10,12 @@ from types import MappingProxyType
 import pyarrow as pa
 
 from storage import registry
-from storage.commits import unchecked_paths
 from storage.listing import list_commits
-from storage.manifests import Commit
+from storage.manifests import Commit, FileEntry
 from storage.objects import ObjectStore
 from storage.paths import repository_root
+from storage.receipt_views import receipt_views
+from storage.scans import Reader, macros
 from storage.schemas import SCHEMAS
 from storage.sql_text import Literal, empty_select, literal, values_view, without_patterns
 
@@ -64,22 +65,42 @@ _POLICIES = MappingProxyType(
 )
 
 
-def lake_views_script(store: ObjectStore, experiment: str | None) -> str:
-    """SQL that creates every view of one experiment, or of all (None); for `duckdb -init` as well.
+def browsed_commits(
+    store: ObjectStore, experiment: str | None, *, iteration: int | None = None
+) -> list[Commit]:
+    """The commits whose tables the views show: of one experiment or all, of one iteration or all (None)."""
+    kinds = {kind for view in VIEWS for kind in view.kinds}
+    return [
+        commit
+        for commit in list_commits(store, experiment)
+        if _family(commit) in kinds and iteration in (None, commit.key.iteration)
+    ]
+
+
+def viewed_files(commits: Sequence[Commit]) -> list[FileEntry]:
+    """Every file that a view of these commits may read."""
+    return [entry for commit in commits for entry in commit.files]
+
+
+def views_sql(
+    store: ObjectStore,
+    commits: Sequence[Commit],
+    *,
+    reader: Reader,
+    experiment: str | None,
+    iteration: int | None = None,
+) -> str:
+    """SQL that creates every view over these commits, and the views of /sql/views.sql on top.
 
     Rows carry `experiment` and `iteration`, their own or else those of their commit, and `commit_iteration`.
     """
-    commits = list(_commits(store, experiment))
-    views = [f"create or replace view {view.name} as\n{_select(store, view, commits)};\n" for view in VIEWS]
+    views = [
+        f"create or replace view {view.name} as\n{_select(view, commits, reader=reader)};\n" for view in VIEWS
+    ]
+    policies = _policies_view(store, experiment, iteration=iteration)
     on_top = (repository_root() / "sql" / "views.sql").read_text(encoding="utf-8")
-    return "\n".join(
-        [
-            "-- Views over the committed rows of a lake, as they were when this was written.",
-            *views,
-            _policies_view(store, experiment),
-            on_top,
-        ]
-    )
+    receipts = receipt_views(store, experiment)
+    return "\n".join([macros(), *views, policies, receipts, on_top])
 
 
 def read_files(paths: Sequence[Path]) -> str:
@@ -89,26 +110,21 @@ def read_files(paths: Sequence[Path]) -> str:
     return f"select * from read_parquet([{names}], hive_partitioning = false, union_by_name = true)"
 
 
-def _commits(store: ObjectStore, experiment: str | None) -> Iterator[Commit]:
-    kinds = {kind for view in VIEWS for kind in view.kinds}
-    return (commit for commit in list_commits(store, experiment) if _family(commit) in kinds)
-
-
 def _family(commit: Commit) -> str:
     """The kind without what follows a dash: `lab-1f0c…` has one commit per choice of settings."""
     return commit.key.kind.partition("-")[0]
 
 
-def _select(store: ObjectStore, view: _View, commits: Sequence[Commit]) -> str:
+def _select(view: _View, commits: Sequence[Commit], *, reader: Reader) -> str:
     schema = SCHEMAS[view.table]
     missing = [pa.field(name, kind) for name, kind in _LINEAGE if name not in schema.names]
     whole = pa.schema([*missing, *schema, pa.field("commit_iteration", pa.int32())])
     parts = [empty_select(whole)]
     for commit in commits:
-        paths = unchecked_paths(store, commit, table=view.table) if _family(commit) in view.kinds else []
-        if paths:
+        entries = [entry for entry in commit.files if entry.table == view.table]
+        if entries and _family(commit) in view.kinds:
             added = _lineage_of(commit, [field.name for field in missing])
-            parts.append(f"select {added} from ({read_files(paths)})")
+            parts.append(f"select {added} from ({reader.select(view.table, entries)})")
     return "\nunion all by name ".join(parts)
 
 
@@ -118,18 +134,23 @@ def _lineage_of(commit: Commit, missing: Sequence[str]) -> str:
     return ", ".join([*added, "*", f"{commit.key.iteration} as commit_iteration"])
 
 
-def _policies_view(store: ObjectStore, experiment: str | None) -> str:
-    rows = [row for name in _experiments(store, experiment) for row in _policy_rows(store, name)]
+def _policies_view(store: ObjectStore, experiment: str | None, *, iteration: int | None) -> str:
+    rows = [
+        row
+        for name in _experiments(store, experiment)
+        for row in _policy_rows(store, name, iteration=iteration)
+    ]
     return values_view("policies", columns=_POLICIES, rows=rows)
 
 
-def _policy_rows(store: ObjectStore, experiment: str) -> list[tuple[Literal, ...]]:
+def _policy_rows(store: ObjectStore, experiment: str, *, iteration: int | None) -> list[tuple[Literal, ...]]:
     found = registry.events(store, experiment)
     current = registry.find_current(store, experiment)
     policies = {event.policy.name: event.policy for event in found if event.policy is not None}
     return [
         _policy_row(event, policies[event.version], is_current=policies[event.version] == current)
         for event in found
+        if iteration in (None, policies[event.version].iteration)
     ]
 
 

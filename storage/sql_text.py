@@ -41,6 +41,16 @@ def empty_select(schema: pa.Schema) -> str:
     return f"select {columns} where false"
 
 
+def schema_map(schema: pa.Schema) -> str:
+    """The schema as `read_parquet` takes it: a column that a file lacks is null."""
+    columns = ",\n".join(
+        f"    {literal(field.name)}: {{name: {literal(field.name)}, type: {literal(_sql_type(field.type))}, "
+        "default_value: null}"
+        for field in schema
+    )
+    return f"map {{\n{columns}\n}}"
+
+
 def without_patterns(path: str) -> str:
     """The path with the characters of file patterns quoted: DuckDB expands patterns in lists, too."""
     return re.sub(r"([*?\[])", r"[\1]", path)

@@ -6,9 +6,7 @@ extensions are neither installed nor loaded on demand.
 """
 
 import re
-import tempfile
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,16 +14,20 @@ import duckdb
 import pyarrow as pa
 
 from storage.digests import file_sha256
+from storage.duck import DEFAULTS, DuckSettings, connect, database, refusal
 from storage.errors import CheckFailed, SqlError
-from storage.lake_views import lake_views_script, read_files
+from storage.lake_views import browsed_commits, read_files, viewed_files, views_sql
 from storage.objects import ObjectStore
 from storage.paths import repository_root
+from storage.sandbox import check_question, lock
+from storage.scans import open_reader, script_reader
 from storage.schemas import SCHEMAS
 from storage.sql_text import empty_select
 
 Relation = pa.Table | Sequence[Path]
 Parameter = float | int | str | bool
 SHOWN_OFFENDERS = 3
+STREAMED_ROWS = 1_000
 # A relation that is an evaluation's has the columns of the dataset behind the prefix.
 _EVALUATION = "evaluation_"
 
@@ -44,8 +46,7 @@ def run_sql(
     *,
     relations: Mapping[str, Relation],
     parameters: Mapping[str, Parameter],
-    threads: int | None = None,
-    memory_limit: str | None = None,
+    settings: DuckSettings = DEFAULTS,
 ) -> pa.Table:
     """The table that one file of /sql selects from the relations.
 
@@ -54,19 +55,47 @@ def run_sql(
     parameter or is given one too many, and for whatever DuckDB refuses.
     """
     path = sql_path(name_or_path)
-    with connect(threads=threads, memory_limit=memory_limit) as connection:
+    with database(settings) as connection:
         _add_relations(connection, relations)
         return _select(connection, path, parameters)
 
 
-def run_checks(relations: Mapping[str, Relation]) -> dict[str, pa.Table]:
+def stream_sql(
+    name_or_path: str,
+    *,
+    relations: Mapping[str, Relation],
+    parameters: Mapping[str, Parameter],
+    settings: DuckSettings = DEFAULTS,
+) -> Iterator[Mapping[str, object]]:
+    """The rows that one file of /sql selects, one by one and as plain values: never all in memory at once.
+
+    Raises as run_sql does, but only while it is read.
+    """
+    path = sql_path(name_or_path)
+    with database(settings) as connection:
+        _add_relations(connection, relations)
+        statement = _single_statement(path)
+        _check_parameters(path, wanted=statement.named_parameters, given=set(parameters))
+        try:
+            found = connection.sql(statement.query, params=dict(parameters))
+            for batch in found.to_arrow_reader(STREAMED_ROWS):
+                yield from batch.to_pylist()
+        except duckdb.Error as problem:
+            raise refusal(str(path), problem) from problem
+        except pa.ArrowException as problem:  # what goes wrong after the first rows comes this way
+            raise SqlError(f"{path} failed: {problem}") from problem
+
+
+def run_checks(
+    relations: Mapping[str, Relation], *, settings: DuckSettings = DEFAULTS
+) -> dict[str, pa.Table]:
     """Run every file of sql/checks whose relations are all given; the (empty) result of each, by name.
 
     Raises CheckFailed naming the check and its first offending rows.
     """
     files = sorted((repository_root() / "sql" / "checks").glob("*.sql"))
     ready = [path for path in files if relations_read(path) <= relations.keys()]
-    with connect() as connection:
+    with database(settings) as connection:
         _add_relations(connection, relations)
         return {path.stem: _passed(path, _select(connection, path, {})) for path in ready}
 
@@ -95,44 +124,53 @@ def relations_read(path: Path) -> set[str]:
     return set(re.findall(r"\w+", re.sub(r"\([^)]*\)", "", stated[1])))
 
 
-def connect(*, threads: int | None = None, memory_limit: str | None = None) -> duckdb.DuckDBPyConnection:
-    """An in-memory database without downloads that spills, if it must, into a folder of its own."""
-    config: dict[str, str | bool | int | float | list[str]] = {
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-        "python_enable_replacements": False,  # a name that is no relation is an error, not a Python variable
-        # Two processes that spill into one folder would use the same file names.
-        "temp_directory": str(Path(tempfile.gettempdir()) / f"itpo-duckdb-{uuid.uuid4().hex}"),
-    }
-    if threads is not None:
-        config["threads"] = threads
-    if memory_limit is not None:
-        config["memory_limit"] = memory_limit
-    connection = duckdb.connect(":memory:", config=config)
-    # A long query would draw its bar into whatever the caller prints.
-    connection.execute("set enable_progress_bar = false")
-    return connection
+def open_lake(
+    store: ObjectStore,
+    experiment: str | None,
+    *,
+    iteration: int | None = None,
+    settings: DuckSettings = DEFAULTS,
+) -> duckdb.DuckDBPyConnection:
+    """For people: a locked database of views over exactly the committed rows that were asked for.
 
-
-def open_lake(store: ObjectStore, experiment: str | None) -> duckdb.DuckDBPyConnection:
-    """For people: a database of views over exactly the committed rows of one experiment, or of all (None).
-
-    Base views: conversations, turns, quarantine, curated, turn_scores, turn_values, credits, evaluations,
-    evaluation_conversations, evaluation_turns, metrics, policies; then those of sql/views.sql on top.
+    Of one experiment or of all (None), of one iteration or of all. Base views: conversations, turns,
+    quarantine, curated, turn_scores, turn_values, credits, evaluations, evaluation_conversations,
+    evaluation_turns, metrics, policies; then those of sql/views.sql on top. Raises SqlError.
     """
-    connection = connect()
-    connection.execute(lake_views_script(store, experiment))
+    commits = browsed_commits(store, experiment, iteration=iteration)
+    files = viewed_files(commits)
+    connection = connect(settings)
+    try:
+        reader = open_reader(connection, store, entries=files, choice=settings.reader)
+        connection.execute(
+            views_sql(store, commits, reader=reader, experiment=experiment, iteration=iteration)
+        )
+        lock(connection, allowed=reader.allowed(files))
+    except duckdb.Error as problem:
+        connection.close()
+        raise refusal("making the views of the lake", problem) from problem
     return connection
+
+
+def views_script(store: ObjectStore, experiment: str | None, *, iteration: int | None = None) -> str:
+    """The same views as SQL that a plain DuckDB shell opens from any folder; there is no secret in it."""
+    commits = browsed_commits(store, experiment, iteration=iteration)
+    before, reader = script_reader(store)
+    views = views_sql(store, commits, reader=reader, experiment=experiment, iteration=iteration)
+    return (
+        f"-- Views over the committed rows of a lake, as they were when this was written.\n{before}\n{views}"
+    )
 
 
 def ask(connection: duckdb.DuckDBPyConnection, statement: str, *, rows: int) -> Answer:
-    """Run one statement of a person and keep at most `rows` rows; raises SqlError with the explanation."""
+    """Answer one question of a person with at most `rows` rows; SqlError explains what was refused."""
+    check_question(statement)
     try:
         cursor = connection.execute(statement)
         names = tuple(column[0] for column in cursor.description or [])
         found = cursor.fetchmany(rows + 1) if names else []
     except duckdb.Error as problem:
-        raise SqlError(f"this SQL failed: {problem}") from problem
+        raise refusal("this SQL", problem) from problem
     return Answer(names, tuple(found[:rows]), more=len(found) > rows)
 
 
@@ -144,7 +182,7 @@ def _select(
     try:
         return connection.sql(statement.query, params=dict(parameters)).to_arrow_table()
     except duckdb.Error as problem:
-        raise SqlError(f"{path} failed: {problem}") from problem
+        raise refusal(str(path), problem) from problem
 
 
 def _single_statement(path: Path) -> duckdb.Statement:

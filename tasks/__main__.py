@@ -135,16 +135,21 @@ def sql_command(
     lake: LakeOption = None,
     file: Annotated[Path | None, typer.Option("--file", help="Read the statement from a file.")] = None,
     rows: Annotated[int, typer.Option(min=1, help="Most rows to print.")] = 50,
+    iteration: Annotated[
+        int | None, typer.Option("--iteration", "-i", min=0, help="Only this iteration's commits.")
+    ] = None,
     script: Annotated[Path | None, typer.Option(help="Write the views as SQL for `duckdb -init`.")] = None,
+    settings: SetOption = None,
 ) -> None:
     """Plain SQL over exactly the committed rows."""
     from tasks import ask
 
-    options = options_of(config, experiment=experiment, lake=lake)
+    options = options_of(config, experiment=experiment, lake=lake, settings=settings)
     if script is not None:
-        ask.write_script(options, script)
+        ask.write_script(options, script, iteration=iteration)
     else:
-        ask.print_answer(options, file.read_text(encoding="utf-8") if file else statement, rows=rows)
+        question = file.read_text(encoding="utf-8") if file else statement
+        ask.print_answer(options, question, rows=rows, iteration=iteration)
 
 
 @app.command("policies", help="Every registered version and every decision, newest last.")

@@ -5,20 +5,23 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from storage.lake_views import lake_views_script
-from storage.warehouse import ask, open_lake
-from tasks.context import open_lake_store
+from storage.warehouse import ask, open_lake, views_script
+from tasks.context import duck_settings, open_lake_store
 from tasks.options import Options
 
 OUT = Console(highlight=False)
 LIST_VIEWS = "select view_name, column_count from duckdb_views() where not internal order by view_name"
 
 
-def print_answer(options: Options, statement: str | None, *, rows: int) -> None:
-    """Run one statement on the experiment's views and print at most `rows` rows; raises SqlError."""
+def print_answer(options: Options, statement: str | None, *, rows: int, iteration: int | None = None) -> None:
+    """Run one statement on the experiment's views, or on those of one iteration; prints at most `rows` rows.
+
+    Raises SqlError.
+    """
     config = options.load()
-    connection = open_lake(open_lake_store(config), config.experiment)
-    answer = ask(connection, statement or LIST_VIEWS, rows=rows)
+    store, settings = open_lake_store(config), duck_settings(config)
+    with open_lake(store, config.experiment, iteration=iteration, settings=settings) as connection:
+        answer = ask(connection, statement or LIST_VIEWS, rows=rows)
     table = Table(*answer.names)
     for row in answer.rows:
         table.add_row(*(_cell(value) for value in row))
@@ -27,10 +30,11 @@ def print_answer(options: Options, statement: str | None, *, rows: int) -> None:
         OUT.print(f"more than {rows} rows; ask for more with --rows")
 
 
-def write_script(options: Options, path: Path) -> None:
-    """Write the views as a stand-alone SQL file."""
+def write_script(options: Options, path: Path, *, iteration: int | None = None) -> None:
+    """Write the views, or those of one iteration, as a stand-alone SQL file."""
     config = options.load()
-    path.write_text(lake_views_script(open_lake_store(config), config.experiment), encoding="utf-8")
+    script = views_script(open_lake_store(config), config.experiment, iteration=iteration)
+    path.write_text(script, encoding="utf-8")
     OUT.print(f"views written: duckdb -init {path}")
 
 

@@ -174,8 +174,8 @@ def rollout_tables(conversations: Sequence[Conversation], lineage: Lineage) -> d
 def check_shards(context: Context, *, shards: int) -> None:
     """Before anything becomes visible: the lake's checks, then the failure budget."""
     paths = {name: shard_paths(context, name, shards=shards) for name in ("conversations", "turns")}
-    run_checks(paths)
-    counts = run_sql("failures.sql", relations=paths, parameters={}).to_pylist()[0]
+    run_checks(paths, settings=context.duck)
+    counts = run_sql("failures.sql", relations=paths, parameters={}, settings=context.duck).to_pylist()[0]
     if counts["failed"] > context.config.collect.failure_budget * counts["conversations"]:
         raise FailureBudgetError(
             f"{context.key('rollouts').text}: {counts['failed']} of {counts['conversations']} conversations "

@@ -16,7 +16,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from tasks.config_credit import ADVANTAGES as ADVANTAGES
 from tasks.config_credit import Algorithm as Algorithm
 from tasks.config_credit import Credit, Q, fault_of_pair
-from tasks.config_parts import Fraction, NonNegative, Positive, PositiveFloat, Section
+from tasks.config_parts import Bytes, Fraction, NonNegative, Positive, PositiveFloat, Section
 from tasks.config_train import Train as Train
 from tasks.config_train import fault_of_step
 
@@ -35,6 +35,12 @@ class Lake(Section):
     # "single_writer": for a store without conditional writes, where one process at a time may write.
     commit_mode: Literal["conditional", "single_writer"] = "conditional"
     lease_ttl_s: PositiveFloat = 60.0  # how long work of a machine that went silent is waited for
+    # What DuckDB may use in every query; threads None: one per core, spill None: the system's own folder.
+    threads: Positive | None = None
+    memory_limit: Bytes = "2GB"
+    spill: str | None = None
+    max_spill: Bytes = "10GB"
+    reader: Literal["auto", "httpfs", "s3fs", "pyarrow"] = "auto"  # how DuckDB reads s3://, see docs/sql.md
 
 
 class Domain(Section):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from storage import commits, registry, stores, weights
 from storage.commits import Commit, CommitKey
+from storage.duck import DuckSettings
 from storage.objects import LakeStore
 from storage.paths import repository_root
 from tasks.config import Config
@@ -40,6 +41,11 @@ class Context:
     def store(self) -> LakeStore:
         """The lake of the configuration."""
         return open_lake_store(self.config)
+
+    @property
+    def duck(self) -> DuckSettings:
+        """What DuckDB may use."""
+        return duck_settings(self.config)
 
     @property
     def experiment(self) -> str:
@@ -82,6 +88,18 @@ def open_lake_store(config: Config) -> LakeStore:
     """The lake: ITPO_LAKE when set, else the configured root; relative paths start at the checkout."""
     return stores.open_store(
         lake_address(config), commit_mode=config.lake.commit_mode, cache=work_root() / "cache"
+    )
+
+
+def duck_settings(config: Config) -> DuckSettings:
+    """What DuckDB may use in every stage and for every question of a person."""
+    lake = config.lake
+    return DuckSettings(
+        threads=lake.threads,
+        memory_limit=lake.memory_limit,
+        spill=None if lake.spill is None else Path(lake.spill),
+        max_spill=lake.max_spill,
+        reader=lake.reader,
     )
 
 

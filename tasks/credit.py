@@ -92,17 +92,22 @@ def credit_table(
     relations = batch_relations(context, sources)
     running = running_scale(context, sources.get("previous"))
     found = trained(
-        lab_batch(relations), method_of(context.config.credit, algorithm=algorithm, running=running)
+        lab_batch(relations, settings=context.duck),
+        method_of(context.config.credit, algorithm=algorithm, running=running),
     )
     classic = classic_credits(context, sources, relations=relations, algorithm=algorithm)
     credits = run_sql(
         "trained_credits.sql",
         relations={"classic": classic, "trained": found.table},
         parameters={"algorithm": algorithm.value},
+        settings=context.duck,
     )
     # A conversation that was left out votes in SQL and not in torch: then the numbers differ, and should.
     comparable = sql_computes_the_same(context.config.credit, algorithm) and not found.left_out
-    run_checks({**relations, "credits": credits, **({"classic": classic} if comparable else {})})
+    run_checks(
+        {**relations, "credits": credits, **({"classic": classic} if comparable else {})},
+        settings=context.duck,
+    )
     return found, credits
 
 
@@ -136,14 +141,16 @@ def classic_credits(
             "temperature": settings.temperature,
             "share": settings.share,
         },
+        settings=context.duck,
     )
     siblings = {"curated": relations["curated"], "turn_credits": turn_credits}
     floor = {} if settings.advantage == "rloo" else {"std_floor": std_floor(context)}
-    advantages = run_sql(classic_sql(context), relations=siblings, parameters=floor)
+    advantages = run_sql(classic_sql(context), relations=siblings, parameters=floor, settings=context.duck)
     return run_sql(
         "credits.sql",
         relations={"turn_credits": turn_credits, "advantages": advantages},
         parameters={"algorithm": algorithm.value},
+        settings=context.duck,
     )
 
 

@@ -60,7 +60,7 @@ def run(context: Context) -> StageResult:
 
 def lab_table(context: Context, sources: Mapping[str, Commit]) -> Table:
     """Everything that the lab finds out about the iteration, one row per figure."""
-    batch = lab_batch(batch_relations(context, sources))
+    batch = lab_batch(batch_relations(context, sources), settings=context.duck)
     chosen = chosen_method(context.config.credit)
     return to_table("lab", [*rows_of(batch, compared(batch, chosen)), *bias_rows(chosen)])
 

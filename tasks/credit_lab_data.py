@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from storage.duck import DEFAULTS, DuckSettings
 from storage.rows import Table
 from storage.warehouse import Relation, run_sql
 from tasks.config import ConfigError
@@ -44,9 +45,9 @@ class LabBatch:
         return [self.ids[row] for row in self.row_N.tolist()]
 
 
-def lab_batch(relations: Mapping[str, Relation]) -> LabBatch:
+def lab_batch(relations: Mapping[str, Relation], *, settings: DuckSettings = DEFAULTS) -> LabBatch:
     """Read the rows once, in SQL, and lay them out. Raises ConfigError when no conversation was kept."""
-    table = run_sql(QUERY, relations=relations, parameters={})
+    table = run_sql(QUERY, relations=relations, parameters={}, settings=settings)
     if table.num_rows == 0:
         raise ConfigError(
             "no turn of a kept conversation: nothing can get credit; `itpo sql` on curated says why"

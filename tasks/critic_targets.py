@@ -47,7 +47,8 @@ def stream_targets(
             "turn_scores": commits.table_paths(context.store, sources["reward"], table="turn_scores"),
             "turn_inputs": [],
             "turn_values": [],
-        }
+        },
+        settings=context.duck,
     )
     usable, _ = usable_turns(batch, algorithm, has_critic=False)
     running = running_scale(context, sources.get("scale"))

@@ -46,10 +46,16 @@ def curated_table(context: Context, rollouts: Commit) -> Table:
         CURATED,
         relations=paths,
         parameters=parameters(context.config, rollouts, logged=context.iteration == 0),
+        settings=context.duck,
     )
     if OVERLONG in files(context.config):
-        curated = run_sql(OVERLONG, relations={"curated": curated}, parameters=length_limits(context.config))
-    run_checks({**paths, "curated": curated})
+        curated = run_sql(
+            OVERLONG,
+            relations={"curated": curated},
+            parameters=length_limits(context.config),
+            settings=context.duck,
+        )
+    run_checks({**paths, "curated": curated}, settings=context.duck)
     return curated
 
 

@@ -128,6 +128,7 @@ def paired_gain(context: Context, evaluation: Commit, *, better: str, worse: str
             "worse": evaluation.inputs[worse],
             "split": "unseen",
         },
+        settings=context.duck,
     )
     if rows.num_rows == 0:
         raise ValueError(f"{evaluation.key.text}: no scenario on which both {better} and {worse} were scored")
@@ -196,6 +197,7 @@ def _by_version(context: Context, evaluation: Commit) -> Mapping[str, Mapping[st
         "success_by_version.sql",
         relations={"conversations": commits.table_paths(context.store, evaluation, table="conversations")},
         parameters={"split": "unseen"},
+        settings=context.duck,
     )
     return {row["policy_version"]: row for row in rows.to_pylist()}
 

@@ -57,7 +57,10 @@ def evaluation_tables(context: Context, arms: Mapping[str, PolicyVersion]) -> di
     versions = list({version.name: version for version in arms.values()}.values())
     spoken = [_arm_tables(context, version, arm, scenarios) for arm, version in enumerate(versions)]
     tables = {name: concat([each[name] for each in spoken]) for name in ("conversations", "turns")}
-    run_checks({"evaluation_conversations": tables["conversations"], "evaluation_turns": tables["turns"]})
+    run_checks(
+        {"evaluation_conversations": tables["conversations"], "evaluation_turns": tables["turns"]},
+        settings=context.duck,
+    )
     return tables
 
 
@@ -114,6 +117,8 @@ def success_by_role(
 ) -> dict[str, float]:
     """Success of every role over unseen scenarios, for the log line."""
     paths = {"conversations": commits.table_paths(context.store, commit, table="conversations")}
-    rows = run_sql("success_by_version.sql", relations=paths, parameters={"split": "unseen"}).to_pylist()
+    rows = run_sql(
+        "success_by_version.sql", relations=paths, parameters={"split": "unseen"}, settings=context.duck
+    ).to_pylist()
     success = {row["policy_version"]: row["success"] for row in rows}
     return {role: success[version.name] for role, version in arms.items()}

@@ -35,7 +35,7 @@ def kept_conversations(context: Context, iteration: int, *, chat: ChatFormat) ->
         name: commits.table_paths(context.store, rollouts, table=name) for name in ("conversations", "turns")
     }
     relations["curated"] = commits.table_paths(context.store, curated, table="curated")
-    rows = run_sql("kept_turns.sql", relations=relations, parameters={}).to_pylist()
+    rows = run_sql("kept_turns.sql", relations=relations, parameters={}, settings=context.duck).to_pylist()
     return [
         _conversation(list(turns), chat) for _, turns in groupby(rows, key=lambda row: row["conversation_id"])
     ]

@@ -8,7 +8,7 @@ from storage import commits, registry
 from storage.commits import CommitKey
 from storage.warehouse import ask, open_lake, sql_path
 from tasks import config as configuration
-from tasks.context import open_lake_store
+from tasks.context import duck_settings, open_lake_store
 
 KINDS = ("rollouts", "curated", "reward", "credit", "policy", "evaluation", "report")
 MOST_ITERATIONS = 10_000
@@ -47,7 +47,8 @@ def proof_of(config_path: str, overrides: dict[str, Any]) -> Proof:  # Any: JSON
     current = registry.current(store, config.experiment)
     evidence = _evidence(registry.events(store, config.experiment), current)
     statement = sql_path("questions/what_trained.sql").read_text(encoding="utf-8")
-    rows = ask(open_lake(store, config.experiment), statement, rows=MOST_ITERATIONS).rows
+    with open_lake(store, config.experiment, settings=duck_settings(config)) as connection:
+        rows = ask(connection, statement, rows=MOST_ITERATIONS).rows
     return Proof(
         version=current.name,
         gain_points=100 * float(evidence[GAIN] or 0.0),

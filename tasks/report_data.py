@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from storage import commits, registry
 from storage.commits import Commit
+from storage.duck import DuckSettings
 from storage.registry import Decision
 from storage.rows import Table
 from storage.warehouse import run_sql
@@ -158,7 +159,7 @@ def viewer_panel(context: Context) -> Panel:
     else:
         name, made_from = "report/viewer_turns_logged", (rollouts, reward)
         relations |= _paths(context, reward, "turn_scores")
-    rows = _rows(name, relations, conversations=VIEWER_CONVERSATIONS)
+    rows = _rows(name, relations, context.duck, conversations=VIEWER_CONVERSATIONS)
     return Panel(rows, source_line(name, [commit.key.text for commit in made_from if commit]))
 
 
@@ -201,7 +202,9 @@ def _evaluated(context: Context, evaluation: Commit | None) -> Evaluated:
 
     def panel(name: str, other: str) -> Panel:
         versions = {"candidate": roles["candidate"], "incumbent": roles.get(other, NO_VERSION)}
-        return Panel(_rows(name, relations, **versions), source_line(name, [evaluation.key.text]))
+        return Panel(
+            _rows(name, relations, context.duck, **versions), source_line(name, [evaluation.key.text])
+        )
 
     return Evaluated(
         arms=panel("report/evaluation_by_arm", "incumbent"),
@@ -239,7 +242,9 @@ def _figures(context: Context, commit: Commit | None) -> Mapping[str, float]:
 def _panel(context: Context, name: str, commit: Commit | None, tables: Sequence[str]) -> Panel:
     if commit is None:
         return EMPTY
-    return Panel(_rows(name, _paths(context, commit, *tables)), source_line(name, [commit.key.text]))
+    return Panel(
+        _rows(name, _paths(context, commit, *tables), context.duck), source_line(name, [commit.key.text])
+    )
 
 
 def _paths(context: Context, commit: Commit | None, *tables: str) -> dict[str, Sequence[object] | Table]:
@@ -249,5 +254,5 @@ def _paths(context: Context, commit: Commit | None, *tables: str) -> dict[str, S
     return {name: commits.table_paths(context.store, commit, table=name) for name in tables}
 
 
-def _rows(name: str, relations: Relations, **parameters: str | int) -> Rows:
-    return run_sql(f"{name}.sql", relations=relations, parameters=parameters).to_pylist()
+def _rows(name: str, relations: Relations, settings: DuckSettings, **parameters: str | int) -> Rows:
+    return run_sql(f"{name}.sql", relations=relations, parameters=parameters, settings=settings).to_pylist()

@@ -75,7 +75,9 @@ def credited_rows(context: Context, credit: Commit) -> list[Row]:
         "curated": commits.table_paths(context.store, curated, table="curated"),
         "credits": commits.table_paths(context.store, credit, table="credits"),
     }
-    return run_sql("training_turns.sql", relations=relations, parameters={}).to_pylist()
+    return run_sql(
+        "training_turns.sql", relations=relations, parameters={}, settings=context.duck
+    ).to_pylist()
 
 
 def _conversation(row: Row) -> str:

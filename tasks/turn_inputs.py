@@ -32,6 +32,7 @@ def turn_inputs(context: Context, rollouts: Commit) -> Table:
             for name in ("turns", "conversations")
         },
         parameters={},
+        settings=context.duck,
     ).to_pylist()
     advantages = oracle_advantages(build.domain(context.config).oracle, rows)
     draws = exponential_draws(

@@ -8,10 +8,10 @@ import pytest
 
 from storage import commits, registry
 from storage.commits import CommitKey
-from storage.lake_views import VIEWS, lake_views_script
+from storage.lake_views import VIEWS
 from storage.local_store import LocalStore
 from storage.schemas import SCHEMAS
-from storage.warehouse import ask, open_lake
+from storage.warehouse import ask, open_lake, views_script
 from tests.storage.lake_rows import conversations, metrics, rows_of, turns
 
 
@@ -143,7 +143,7 @@ def test_the_questions_shipped_run_on_the_views(store: LocalStore) -> None:
 
 def test_the_script_stands_alone(store: LocalStore) -> None:
     fill(store, "sales", 1)
-    script = lake_views_script(store, "sales")
+    script = views_script(store, "sales")
 
     with duckdb.connect() as connection:
         connection.execute(script)

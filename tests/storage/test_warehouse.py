@@ -1,7 +1,5 @@
 """DuckDB over named inputs: one statement, exact parameters, listed files, one answer for any threads."""
 
-import os
-import subprocess
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,10 +7,11 @@ import pytest
 
 from storage import warehouse
 from storage.digests import data_digest, file_sha256
+from storage.duck import DuckSettings, connect
 from storage.errors import CheckFailed, SqlError
 from storage.paths import repository_root
 from storage.tables import conform, encode
-from storage.warehouse import ask, connect, relations_read, run_checks, run_sql, sql_digests
+from storage.warehouse import ask, relations_read, run_checks, run_sql, sql_digests
 from tests.storage.lake_rows import conversations, metrics, turns
 
 ORDERED_SUM = """
@@ -114,7 +113,12 @@ def test_the_result_is_the_same_for_any_number_of_threads(sql: Path) -> None:
 
     digests = {
         data_digest(
-            run_sql(str(sql), relations={"numbers": numbers}, parameters={"label": "x"}, threads=threads)
+            run_sql(
+                str(sql),
+                relations={"numbers": numbers},
+                parameters={"label": "x"},
+                settings=DuckSettings(threads=threads),
+            )
         )
         for threads in (1, 2, 4)
     }
@@ -125,7 +129,9 @@ def test_the_result_is_the_same_for_any_number_of_threads(sql: Path) -> None:
 def test_memory_can_be_limited(sql: Path) -> None:
     sql.write_text("select current_setting('memory_limit') as memory, current_setting('threads') as threads")
 
-    row = run_sql(str(sql), relations={}, parameters={}, threads=1, memory_limit="256MiB").to_pylist()[0]
+    row = run_sql(
+        str(sql), relations={}, parameters={}, settings=DuckSettings(threads=1, memory_limit="256MiB")
+    ).to_pylist()[0]
 
     assert (row["memory"], row["threads"]) == ("256.0 MiB", 1)
 
@@ -247,18 +253,3 @@ def test_answers_to_people_are_cut_and_say_so() -> None:
         assert not ask(connection, "select 1 as n", rows=3).more
         with pytest.raises(SqlError, match=r"this SQL failed: .*nothing"):
             ask(connection, "select nothing", rows=3)
-
-
-@pytest.mark.e2e
-def test_another_duckdb_passes_the_same_tests() -> None:
-    """ITPO_OTHER_PYTHON is an interpreter with that DuckDB, numpy, pyarrow and the test tools."""
-    other = os.environ.get("ITPO_OTHER_PYTHON")
-    if other is None:
-        pytest.skip("ITPO_OTHER_PYTHON is not set")
-
-    tests = ["tests/storage/test_warehouse.py", "tests/storage/test_lake_views.py", "tests/sql"]
-    needs_torch = "--ignore=tests/sql/test_credits_sql_and_torch.py"
-    command = [other, "-m", "pytest", "-q", "-m", "not e2e", "-p", "no:cacheprovider", *tests, needs_torch]
-    result = subprocess.run(command, cwd=repository_root(), capture_output=True, text=True)
-
-    assert result.returncode == 0, result.stdout[-3000:]
