@@ -27,7 +27,9 @@ CommitMode = Literal["conditional", "single_writer"]
 
 
 class ProbedStore(LakeStore, Protocol):
-    """A store that can be named in a message."""
+    """A store that can be named in a message and told from others."""
+
+    def __hash__(self) -> int: ...
 
     @property
     def address(self) -> str:

@@ -3,10 +3,11 @@
 s3fs and botocore repeat nothing by themselves here: see storage/s3_writes.py for why.
 """
 
+import functools
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import s3fs
@@ -21,6 +22,8 @@ from storage.s3_requests import Fields, Requests
 from storage.s3_writes import Write, new_stamp
 
 _PART_BYTES = 64 << 20
+# Others of these are other connections; credentials of a profile are looked after by botocore.
+_WHO_ASKS = ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,6 @@ class S3Store:
     cache: Path | None = None
     commit_mode: CommitMode = "conditional"
     guard: Guard = no_guard
-    _systems: dict[int, s3fs.S3FileSystem] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def address(self) -> str:
@@ -51,10 +53,11 @@ class S3Store:
 
     def file_system(self) -> s3fs.S3FileSystem:
         """The s3fs of this process: one made before a fork is of no use after it."""
-        process = os.getpid()
-        if process not in self._systems:
-            self._systems[process] = _connect(self.place, deadline_s=self.deadline_s)
-        return self._systems[process]
+        timeout_s = max(1.0, min(20.0, self.deadline_s / 3))
+        asking = tuple(os.environ.get(name) for name in _WHO_ASKS)
+        return _connect(
+            self.place.endpoint, self.place.region, timeout_s=timeout_s, key=(os.getpid(), asking)
+        )
 
     def get(self, key: str) -> bytes:
         """The bytes of an object, in one request; raises ObjectMissing."""
@@ -140,11 +143,10 @@ class S3Store:
         raise absent
 
     def _write(self, operation: str, key: str, data: bytes, *, condition: Fields) -> bool:
+        check_key(key)
         self.guard(replace(self, guard=no_guard))
         requests = self._requests()
-        write = Write(
-            requests, check_key(key), data, condition, self.part_bytes, self.commit_mode, stamp=new_stamp()
-        )
+        write = Write(requests, key, data, condition, self.part_bytes, self.commit_mode, stamp=new_stamp())
         return requests.persist(Request(operation, self.address_of(key), writes=True), write.attempt)
 
     def _delete_versions(self, key: str) -> None:
@@ -182,18 +184,23 @@ def _is_listed(key: str) -> bool:
         return False
 
 
-def _connect(place: Place, *, deadline_s: float) -> s3fs.S3FileSystem:
-    """An s3fs that repeats nothing and remembers nothing; credentials come from the ordinary AWS settings."""
-    timeout_s = max(1.0, min(20.0, deadline_s / 3))
+@functools.cache
+def _connect(
+    endpoint: str | None, region: str | None, *, timeout_s: float, key: Hashable
+) -> s3fs.S3FileSystem:
+    """An s3fs that repeats nothing and remembers nothing, one for each process and each who asks (`key`).
+
+    The credentials come from the ordinary AWS settings.
+    """
     system = s3fs.S3FileSystem(
-        endpoint_url=place.endpoint,
-        client_kwargs={"region_name": place.region} if place.region else {},
+        endpoint_url=endpoint,
+        client_kwargs={"region_name": region} if region else {},
         config_kwargs={
             "connect_timeout": min(10.0, timeout_s),
             "read_timeout": timeout_s,
             "retries": {"total_max_attempts": 1, "mode": "standard"},
             "max_pool_connections": 32,
-            **({"s3": {"addressing_style": "path"}} if place.endpoint else {}),
+            **({"s3": {"addressing_style": "path"}} if endpoint else {}),
         },
         use_listings_cache=False,
         skip_instance_cache=True,

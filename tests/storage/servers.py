@@ -5,6 +5,7 @@ A plugin, named by tests/conftest.py: every test may ask for `moto_lake`, `minis
 """
 
 import contextlib
+import functools
 import http.client
 import os
 import socket
@@ -16,6 +17,8 @@ from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+
+from storage.probe import PASSED
 
 USER, PASSWORD = "tester", "loopback-only-secret"
 AWS_SETTINGS = {
@@ -93,6 +96,14 @@ def make_bucket(endpoint: str) -> str:
     return name
 
 
+def probed_lake(endpoint: str) -> str:
+    """`s3://bucket/lake` in a new bucket of a server that is known to honour conditions: the probe has passed."""
+    bucket = make_bucket(endpoint)
+    client(endpoint).put_object(Bucket=bucket, Key=f"lake/{PASSED}", Body=b"{}")
+    return f"s3://{bucket}/lake"
+
+
+@functools.cache
 def client(endpoint: str):  # boto3 makes its classes while it runs: there is no type to name
     """A boto3 client of the server, for what a lake never does itself."""
     # Imported here: this file is a plugin of every test session.
@@ -146,14 +157,14 @@ def forgetful_endpoint() -> Iterator[str]:
 def moto_lake(moto_endpoint: str) -> Iterator[str]:
     """`s3://bucket/lake` in a new bucket on moto, with the AWS variables set that lead there."""
     with aws_environment(moto_endpoint):
-        yield f"s3://{make_bucket(moto_endpoint)}/lake"
+        yield probed_lake(moto_endpoint)
 
 
 @pytest.fixture
 def ministack_lake(ministack_endpoint: str) -> Iterator[str]:
     """`s3://bucket/lake` in a new bucket on ministack, with the AWS variables set that lead there."""
     with aws_environment(ministack_endpoint):
-        yield f"s3://{make_bucket(ministack_endpoint)}/lake"
+        yield probed_lake(ministack_endpoint)
 
 
 @pytest.fixture
