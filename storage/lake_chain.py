@@ -41,7 +41,7 @@ def parent_problems(contents: Contents, known: set[str]) -> Iterator[str]:
             if digest not in known:
                 yield (
                     f"object {commit_object(key)!r} names {digest} as {role}, which nothing in the lake has: "
-                    f"{_suspects(contents, commit, role)}"
+                    f"{_suspect_event(key) if role == 'its registry' else _suspects(contents, key)}"
                 )
         for old in commit.supersedes:
             if old.tombstone not in contents.tombstones:
@@ -102,7 +102,10 @@ def _event_problems(contents: Contents, link: Link, *, known: set[str], names: s
         named["commit_digest"] = event.policy.commit_digest
     for name, digest in named.items():
         if digest not in known:
-            yield f"object {link.key!r} names {digest} ({name}), which nothing in the lake has"
+            yield (
+                f"object {link.key!r} names {digest} ({name}), which nothing in the lake has: "
+                f"{_suspects(contents)}"
+            )
 
 
 def _lost_events(contents: Contents) -> Iterator[str]:
@@ -135,13 +138,14 @@ def _files_by_shard(commit: Commit) -> dict[int, frozenset[FileEntry]]:
     return {shard: frozenset(files) for shard, files in found.items()}
 
 
-def _suspects(contents: Contents, commit: Commit, role: str) -> str:
-    """Which object it probably was: one of its kind that has manifests or side facts and no commit."""
-    begun = {*contents.shards, *contents.facts}
-    gone = sorted(commit_object(key) for key in begun - contents.commits.keys() if key != commit.key)
-    gone = [place for place in gone if place not in contents.closed]
-    if "registry" in role:
-        return f"an event of {commit.key.experiment}/registry/ was changed or is missing"
+def _suspect_event(key: CommitKey) -> str:
+    return f"an event of {key.experiment}/registry/ was changed or is missing"
+
+
+def _suspects(contents: Contents, child: CommitKey | None = None) -> str:
+    """Which object it probably was: one that has manifests or side facts and no commit."""
+    begun = {*contents.shards, *contents.facts} - contents.commits.keys() - {child}
+    gone = sorted({commit_object(key) for key in begun} - contents.closed)
     return (
         f"missing or changed is one of {', '.join(gone)}" if gone else "the object is missing or was changed"
     )

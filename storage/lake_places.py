@@ -20,7 +20,7 @@ SORTS = {
     "leases": r"(?P<experiment>[^/_][^/]*)/_leases/(?P<name>.+)\.json",
     "logs": r"(?P<experiment>[^/_][^/]*)/_logs/(?P<name>.+)\.json",
     "tombstones": r"_tombstones/(?P<name>[^/]+)\.json",
-    "probe verdicts": r"_probe/(?P<name>.+)",
+    "probe verdicts": r"_probe/(?P<name>.+)\.json",
     "table files": rf"{_ITERATION}/shard=\d{{4}}/.+-{_HASH}\.parquet",
     "artifacts": rf"{_ITERATION}/artifacts/{_HASH}/.+",
 }

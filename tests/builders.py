@@ -26,6 +26,7 @@ from tasks.context import Context
 from tasks.metrics import metrics_table
 from tasks.records import Lineage, Row, conversation_row, turn_rows
 
+Inputs = Parents = Mapping[str, str] | None  # none of either in a lake whose chain does not matter
 CONFIG_FILE = Path(__file__).parents[1] / "configs" / "sales_small.toml"
 NEED = '{"product":"bike","values":{"color":"red","size":"large"},"volunteered":[]}'
 SAID = ("hi i need a bike .", "which color ?", "red .", "take this one .", "thanks .")
@@ -97,10 +98,13 @@ def make_lake(folder: Path, *, spoken: Sequence[Conversation] | None = None) -> 
     return second
 
 
-def commit_rollouts(context: Context, spoken: Sequence[Conversation], *, speaker: str) -> Commit:
+def commit_rollouts(
+    context: Context, spoken: Sequence[Conversation], *, speaker: str, parents: Parents = None
+) -> Commit:
     """Conversations and turns as their collector or their importer would commit them."""
     inputs = {} if speaker.startswith("logs:") else {"policy_version": speaker}
-    return commit(context, "rollouts", tables_of(context, spoken, speaker=speaker), inputs=inputs)
+    tables = tables_of(context, spoken, speaker=speaker)
+    return commit(context, "rollouts", tables, inputs=inputs, parents=parents)
 
 
 def tables_of(context: Context, spoken: Sequence[Conversation], *, speaker: str) -> dict[str, Table]:
@@ -112,26 +116,30 @@ def tables_of(context: Context, spoken: Sequence[Conversation], *, speaker: str)
     }
 
 
-def commit_policy(context: Context, *, parent: str | None) -> Commit:
+def commit_policy(
+    context: Context, *, parent: str | None, parents: Parents = None, inputs: Inputs = None
+) -> Commit:
     """A policy without weights, registered as the iteration's candidate."""
     metrics = metrics_table("train_policy" if parent else "warm_start", summary=TRAINED, steps=[STEP, STEP])
-    made = commit(context, "policy", {"metrics": metrics})
+    made = commit(context, "policy", {"metrics": metrics}, parents=parents, inputs=inputs)
     name = registry.version_name(context.experiment, context.iteration)
     version = PolicyVersion(name, context.experiment, context.iteration, parent, made.digest, made.key.text)
     registry.register_candidate(context.store, version)
     return made
 
 
-def commit_reward(context: Context) -> Commit:
+def commit_reward(context: Context, *, parents: Parents = None) -> Commit:
     """The figures of a reward model that passed its gate, and no scores."""
     metrics = metrics_table("fit_reward", summary={**REWARD, "gate_open": 1.0})
-    return commit(context, "reward", {"turn_scores": to_table("turn_scores", []), "metrics": metrics})
+    tables = {"turn_scores": to_table("turn_scores", []), "metrics": metrics}
+    return commit(context, "reward", tables, parents=parents)
 
 
-def commit_credit(context: Context) -> Commit:
+def commit_credit(context: Context, *, parents: Parents = None) -> Commit:
     """Credit of every kept turn, a different number for every method, turn and quantity: see `credit_of`."""
     turns = commits.read_table(context.store, context.read("rollouts"), table="turns").to_pylist()
-    return commit(context, "credit", {"credits": to_table("credits", [_credit_row(turn) for turn in turns])})
+    credits = to_table("credits", [_credit_row(turn) for turn in turns])
+    return commit(context, "credit", {"credits": credits}, parents=parents)
 
 
 def credit_of(method: str, quantity: str, turn_index: int) -> float:
@@ -140,7 +148,9 @@ def credit_of(method: str, quantity: str, turn_index: int) -> float:
     return round(tenths + (10 if quantity == "advantage" else 0), 2)
 
 
-def commit_evaluation(context: Context, roles: Mapping[str, str], *, successes: Mapping[str, int]) -> Commit:
+def commit_evaluation(
+    context: Context, roles: Mapping[str, str], *, successes: Mapping[str, int], parents: Parents = None
+) -> Commit:
     """Two unseen pairs per version, of which the first so many succeed."""
     spoken = [
         tables_of(
@@ -159,7 +169,7 @@ def commit_evaluation(context: Context, roles: Mapping[str, str], *, successes: 
         name: to_table(name, [row for each in spoken for row in each[name].to_pylist()])
         for name in ("conversations", "turns")
     }
-    return commit(context, "evaluation", rows, inputs=roles)
+    return commit(context, "evaluation", rows, inputs=roles, parents=parents)
 
 
 def decide(context: Context, action: str, version: str, **evidence: float) -> None:
@@ -176,14 +186,19 @@ def decide(context: Context, action: str, version: str, **evidence: float) -> No
 
 
 def commit(
-    context: Context, kind: str, tables: Mapping[str, Table], *, inputs: Mapping[str, str] | None = None
+    context: Context,
+    kind: str,
+    tables: Mapping[str, Table],
+    *,
+    inputs: Inputs = None,
+    parents: Parents = None,
 ) -> Commit:
     """Commit tables under the iteration's key of this kind."""
     return commits.commit(
         context.store,
         context.key(kind),
         tables=tables,
-        parents={},
+        parents=parents or {},
         inputs=inputs or {},
         attempt=context.attempt,
     )
