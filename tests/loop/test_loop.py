@@ -39,7 +39,7 @@ def run_loop(lake: Path, *, iterations: int = 1) -> dict[str, str]:
     return digests(lake)
 
 
-def digests(lake: Path) -> dict[str, str]:
+def digests(lake: Path | str) -> dict[str, str]:
     """Data digest of every commit by its name."""
     return {commit.key.text: commit.digest for commit in list_commits(open_store(str(lake)), "tiny")}
 
@@ -83,6 +83,19 @@ def test_a_second_lake_gets_the_same_digest_for_every_stage(lake: Path, tmp_path
     again = run_loop(tmp_path / "again")
 
     assert again == digests(lake)
+
+
+def test_the_same_run_in_a_bucket_gets_the_same_digest_for_every_stage(
+    lake: Path, moto_lake: str, tmp_path: Path
+):
+    folders = {"ITPO_WORK": str(tmp_path / "work"), "ITPO_REPORTS": str(tmp_path / "reports")}
+    command = [sys.executable, "-m", "tasks", "run", "--iterations", "1", *tiny_options(moto_lake)]
+
+    subprocess.run(command, env={**os.environ, **folders}, check=True, stdout=subprocess.DEVNULL)
+
+    assert digests(moto_lake) == digests(lake)
+    store = open_store(moto_lake)
+    assert [problem for commit in list_commits(store, "tiny") for problem in verify(store, commit)] == []
 
 
 def test_the_shares_of_the_reward_model_entered_the_training(lake: Path):

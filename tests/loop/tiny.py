@@ -26,13 +26,13 @@ TINY: dict[str, Any] = {  # Any: JSON values by dotted key
 }
 
 
-def tiny_config(lake: Path, **changes: Any) -> Config:  # Any: JSON values
+def tiny_config(lake: Path | str, **changes: Any) -> Config:  # Any: JSON values
     """The tiny experiment in a lake of its own; `changes` use double underscores for dots."""
     dotted = {key.replace("__", "."): value for key, value in changes.items()}
     return load(CONFIG_FILE, overrides={**TINY, "lake.root": str(lake), **dotted})
 
 
-def tiny_options(lake: Path) -> list[str]:
+def tiny_options(lake: Path | str) -> list[str]:
     """The same on the command line."""
     named = {key: value for key, value in TINY.items() if key != "experiment"}
     settings = [part for key, value in named.items() for part in ("--set", f"{key}={value}")]
