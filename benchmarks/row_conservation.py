@@ -10,7 +10,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tasks.log_intake import NothingImported, import_files, listed
+from tasks.import_counts import listed
+from tasks.log_intake import NothingImported, import_files
 from tasks.logged_rows import Place
 
 FLIPPED_BYTES = 20

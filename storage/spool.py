@@ -1,8 +1,8 @@
 """More rows than memory should hold: taken in any order, handed over in the order of their keys.
 
-Rows are gathered until they weigh `spill_bytes`, then they go to disk: one file each time, in it one batch per
-range of the first key column. Read back range by range they ascend, and all rows of one key come together.
-What never weighs as much never touches the disk.
+Rows are gathered until they weigh `spill_bytes`, then they go to disk: one file each time, in it one batch
+per range of the first key column. Read back range by range they ascend, and all rows of one key come
+together. What never weighs as much never touches the disk.
 """
 
 import bisect
@@ -12,13 +12,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storage.rows import to_table
+from storage.rows import of_columns, to_table
 from storage.rules import ROW_ORDER
 from storage.tables import schema_of
 
 SPILL_BYTES = 64 << 20
-# Ids are hexadecimal and evenly spread, so ranges of their first two digits are equally full. Keys of any other
-# kind are as right here, only less evenly spread.
+# Ids are hexadecimal and evenly spread, so ranges of their first two digits are equally full. Keys of any
+# other kind are as right here, only less evenly spread.
 RANGE_ENDS = tuple(f"{first:02x}" for first in range(4, 256, 4))
 _PACKED = pa.ipc.IpcWriteOptions(compression="lz4")
 
@@ -39,9 +39,16 @@ class Spool:
         self._files: list[Path] = []
         self._corrections: dict[str, Correction] = {}
 
-    def add(self, rows: Sequence[Mapping[str, object]] | pa.Table) -> None:
+    def add(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Take some more rows."""
-        table = rows if isinstance(rows, pa.Table) else to_table(self._name, rows)
+        self.add_table(to_table(self._name, rows))
+
+    def add_columns(self, columns: Mapping[str, Sequence[object]]) -> None:
+        """The same of rows that are columns already."""
+        self.add_table(of_columns(self._name, columns))
+
+    def add_table(self, table: pa.Table) -> None:
+        """The same of a table."""
         self.rows += table.num_rows
         self._waiting.append(table)
         self._waiting_bytes += table.nbytes

@@ -1,15 +1,17 @@
 """Import: log files, or scripted logs where none are named, become the committed rollouts of iteration 0."""
 
-import hashlib
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from storage import commits
+from storage.digests import file_sha256
 from tasks import build
 from tasks.config import Config, ConfigError
 from tasks.context import Context, Figures, StageResult, finished
-from tasks.log_intake import ImportCounts, import_files, listed, source_names
+from tasks.import_counts import ImportCounts, listed
+from tasks.log_intake import source_names, spool_files
 from tasks.logged_rows import Place
 from tasks.scripted_logs import write_scripted_logs
 
@@ -22,22 +24,27 @@ def run(context: Context) -> StageResult:
     if existing is not None:
         commits.check_inputs(existing, parents={}, inputs=inputs)
         return finished("import", existing, resumed=True)
-    logs = import_files(
-        paths or [_scripted(context)],
-        log_format=context.config.logs.format,
-        outcome_column=context.config.logs.outcome_column,
-        user_column=context.config.logs.user_column,
-        place=Place(context.experiment, context.iteration),
-        domain=build.domain(context.config),
-    )
-    commit = commits.commit(
-        context.store,
-        context.key("rollouts"),
-        tables=logs.tables,
-        parents={},
-        inputs=inputs,
-        attempt=context.attempt,
-    )
+    scratch = context.work_folder("import")
+    scratch.mkdir(parents=True, exist_ok=True)
+    # A folder of its own for each attempt: two of them may run at the same time.
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        logs = spool_files(
+            paths or [_scripted(context)],
+            Path(folder),
+            log_format=context.config.logs.format,
+            outcome_column=context.config.logs.outcome_column,
+            user_column=context.config.logs.user_column,
+            place=Place(context.experiment, context.iteration),
+            domain=build.domain(context.config),
+        )
+        commit = commits.commit(
+            context.store,
+            context.key("rollouts"),
+            tables=logs.tables,
+            parents={},
+            inputs=inputs,
+            attempt=context.attempt,
+        )
     return finished("import", commit, resumed=False, figures=figures(logs.counts))
 
 
@@ -88,4 +95,4 @@ def _scripted(context: Context) -> Path:
 def _sha256(path: Path) -> str:
     if not path.is_file():
         raise ConfigError(f"{path}: no such log file; give the path of a JSONL, JSON or Parquet file")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return file_sha256(path)

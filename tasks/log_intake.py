@@ -1,58 +1,47 @@
-"""Log files into the tables of one import, every row accounted: accepted + quarantined + duplicate = read."""
+"""Log files into the tables of one import, every row accounted: accepted + quarantined + duplicate = read.
+
+Conversation by conversation: what is held is the digests of those that were read, and the rows of a batch.
+"""
 
 import json
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from itpo_core.envs.catalogue import Domain
-from itpo_core.logs.duplicates import Sourced, settle
+from itpo_core.logs.duplicates import Body, Duplicates, Sourced
 from itpo_core.logs.formats import LOG_FORMATS
-from itpo_core.logs.parsed import Rejected, RejectReason
+from itpo_core.logs.parsed import Parsed, Rejected, RejectReason
+from itpo_core.logs.parsed import Row as LogRow
 from itpo_core.logs.users import DEFAULT_USER_COLUMN
-from itpo_core.types import Unscored
 from tasks.config import ConfigError
+from tasks.import_counts import ImportCounts, Tally, listed
 from tasks.logged_rows import (
+    Families,
+    Lineages,
     Place,
     Spoken,
+    conversation_id,
     conversation_rows,
-    lineages_of,
-    logged_turn_rows,
+    logged_turn_columns,
     quarantine_rows,
-    spoken_conversations,
 )
+from tasks.records import Row, outcome_columns
 
 if TYPE_CHECKING:
     from storage.json_rows import Item
     from storage.rows import Table
+    from storage.spool import Spool
 
 DEFAULT_OUTCOME_COLUMN = "outcome"
+BATCH = 256  # conversations, or rows in quarantine, that become Arrow at once
 
 
 class NothingImported(ConfigError):
     """Not one conversation was accepted; nothing is committed."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImportCounts:
-    """Log rows by what became of them, and why; a damaged stretch of a file counts as one row.
-
-    `read` is the sum of the other three row counts. `reasons`, `unscored` and `notes` count the rows that are
-    not accepted, the conversations without an outcome, and peculiarities that were kept.
-    """
-
-    read: int
-    accepted: int
-    quarantined: int
-    duplicate: int
-    conversations: int
-    turns: int
-    reasons: Mapping[str, int]
-    unscored: Mapping[str, int]
-    notes: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +52,12 @@ class ImportedLogs:
     counts: ImportCounts
 
 
-@dataclass(slots=True)
-class _Read:
-    """What the files held: conversations and rejections with their file, and every row as it was read."""
+@dataclass(frozen=True, slots=True)
+class SpooledLogs:
+    """The same before it is known whether it fits into memory."""
 
-    found: list[Sourced] = field(default_factory=list)
-    rejected: list[tuple[str, Rejected]] = field(default_factory=list)
-    rows: dict[tuple[str, int], "Item"] = field(default_factory=dict)
+    tables: Mapping[str, "Spool"]
+    counts: ImportCounts
 
 
 def import_files(
@@ -81,29 +69,47 @@ def import_files(
     user_column: str = DEFAULT_USER_COLUMN,
     domain: Domain | None = None,
 ) -> ImportedLogs:
-    """Read, settle duplicates, annotate turns of the simulated `domain` with its oracle, and make tables.
+    """The logs as tables in memory; see `spool_files`."""
+    with tempfile.TemporaryDirectory(prefix="itpo-import-") as folder:
+        logs = spool_files(
+            paths,
+            Path(folder),
+            log_format=log_format,
+            place=place,
+            outcome_column=outcome_column,
+            user_column=user_column,
+            domain=domain,
+        )
+        return ImportedLogs({name: spool.table() for name, spool in logs.tables.items()}, logs.counts)
 
-    The default outcome column means the one that the format usually has. Raises NothingImported when no
-    conversation is accepted, and LogFileError for a file that cannot be opened at all.
+
+def spool_files(
+    paths: Sequence[Path],
+    folder: Path,
+    *,
+    log_format: str,
+    place: Place,
+    outcome_column: str = DEFAULT_OUTCOME_COLUMN,
+    user_column: str = DEFAULT_USER_COLUMN,
+    domain: Domain | None = None,
+) -> SpooledLogs:
+    """Read, settle duplicates, annotate turns of the simulated `domain` with its oracle, and make rows.
+
+    They wait in `folder` where they are many. The default outcome column means the one that the format
+    usually has. Raises NothingImported when no conversation is accepted, and LogFileError for a file that
+    cannot be opened at all.
     """
-    from storage.rows import to_table
-
     kind = LOG_FORMATS[log_format]
     column = kind.outcome_column if outcome_column == DEFAULT_OUTCOME_COLUMN else outcome_column
-    read = _read(paths, log_format=log_format, outcome_column=column, user_column=user_column)
-    settled = settle(read.found, ids_span_files=kind.ids_span_files)
-    spoken, refused = spoken_conversations(settled.kept, place, domain=domain)
-    rejected = [*read.rejected, *settled.rejected, *refused]
-    counts = _counts(spoken, rejected)
-    if not spoken:
-        raise NothingImported(_nothing(paths, log_format, counts))
-    lineages = lineages_of(spoken, place, domain=domain, outcome_column=column)
-    rows = {
-        "conversations": conversation_rows(spoken, lineages),
-        "turns": logged_turn_rows(spoken, lineages),
-        "quarantine": quarantine_rows(rejected, _raw_texts(read, rejected)),
-    }
-    return ImportedLogs({name: to_table(name, rows[name]) for name in rows}, counts)
+    intake = _Intake(folder, place, domain=domain, outcome_column=column, ids_span_files=kind.ids_span_files)
+    for path, source in zip(paths, source_names(paths), strict=True):
+        rows = intake.rows(path, source)
+        for parsed in kind.parse(rows, outcome_column=column, user_column=user_column):
+            intake.take(source, parsed)
+    logs = intake.finish()
+    if not logs.counts.conversations:
+        raise NothingImported(_nothing(paths, log_format, logs.counts))
+    return logs
 
 
 def source_names(paths: Sequence[Path]) -> list[str]:
@@ -112,71 +118,99 @@ def source_names(paths: Sequence[Path]) -> list[str]:
     return [path.absolute().relative_to(folder).as_posix() for path in paths]
 
 
-def listed(counted: Mapping[str, int]) -> str:
-    """Counts by name as one text, in order of the names."""
-    return ", ".join(f"{name} {count}" for name, count in sorted(counted.items()))
+class _Intake:
+    """One import on its way: what was seen, what is counted, and the rows that are no longer at hand."""
 
+    def __init__(
+        self, folder: Path, place: Place, *, domain: Domain | None, outcome_column: str, ids_span_files: bool
+    ) -> None:
+        from storage.spool import Spool
 
-def _read(paths: Sequence[Path], *, log_format: str, outcome_column: str, user_column: str) -> _Read:
-    read = _Read()
-    for path, source in zip(paths, source_names(paths), strict=True):
-        good = _readable(read, path, source)
-        parse = LOG_FORMATS[log_format].parse
-        for parsed in parse(good, outcome_column=outcome_column, user_column=user_column):
-            if isinstance(parsed, Rejected):
-                read.rejected.append((source, parsed))
+        self._place = place
+        self._duplicates = Duplicates(ids_span_files=ids_span_files)
+        self._families = Families(place, domain=domain)
+        self._lineages = Lineages(place, domain=domain, outcome_column=outcome_column)
+        self._tables = {name: Spool(name, folder) for name in ("conversations", "turns", "quarantine")}
+        self._tally = Tally()
+        self._strangers: set[Body] = set()
+        self._unnamed: dict[int, Item] = {}  # rows of the file at hand that nothing parsed has named yet
+        self._spoken: list[Spoken] = []
+        self._refused: list[Row] = []
+
+    def rows(self, path: Path, source: str) -> Iterator[tuple[int, LogRow]]:
+        """The rows of a file that a parser can be given; the others are refused here."""
+        from storage.json_rows import BadRow
+        from storage.log_files import read_rows
+
+        for number, item in read_rows(path):
+            self._unnamed[number] = item
+            if isinstance(item, BadRow):
+                self._reject(source, Rejected((number,), RejectReason.UNREADABLE, item.reason))
             else:
-                read.found.append(Sourced(source, parsed))
-    return read
+                yield number, item
+
+    def take(self, source: str, parsed: Parsed) -> None:
+        """What a parser made of some rows: a conversation, or why it is none."""
+        if isinstance(parsed, Rejected):
+            self._reject(source, parsed)
+            return
+        refusal = self._accept(Sourced(source, parsed))
+        if refusal is not None:
+            self._reject(source, refusal)
+        self._forget(parsed.rows)
+
+    def finish(self) -> SpooledLogs:
+        """Everything, with the outcomes that only later rows told."""
+        self._add_spoken()
+        self._add_refused()
+        late = [each for each in self._duplicates.late_outcomes() if each.body not in self._strangers]
+        for each in late:
+            self._tally.correct(each.first, each.settled)
+        changes = {conversation_id(self._place, each.body): outcome_columns(each.settled) for each in late}
+        self._tables["conversations"].correct(changes)
+        return SpooledLogs(self._tables, self._tally.counts())
+
+    def _accept(self, sourced: Sourced) -> Rejected | None:
+        refusal = self._duplicates.take(sourced)
+        if refusal is not None:
+            return refusal
+        spoken = self._families.spoken(sourced)
+        if isinstance(spoken, Rejected):
+            self._strangers.add(sourced.body)
+            return spoken
+        self._tally.accept(sourced.conversation)
+        self._spoken.append(spoken)
+        if len(self._spoken) == BATCH:
+            self._add_spoken()
+        return None
+
+    def _reject(self, source: str, rejected: Rejected) -> None:
+        self._tally.reject(rejected)
+        raw = {number: _raw_text(self._unnamed[number]) for number in rejected.rows}
+        self._refused += quarantine_rows(source, rejected, raw)
+        if len(self._refused) >= BATCH:
+            self._add_refused()
+        self._forget(rejected.rows)
+
+    def _forget(self, rows: Sequence[int]) -> None:
+        for number in rows:
+            self._unnamed.pop(number, None)
+
+    def _add_spoken(self) -> None:
+        self._tables["conversations"].add(conversation_rows(self._spoken, self._lineages))
+        self._tables["turns"].add_columns(logged_turn_columns(self._spoken, self._lineages))
+        self._spoken = []
+
+    def _add_refused(self) -> None:
+        self._tables["quarantine"].add(self._refused)
+        self._refused = []
 
 
-def _readable(read: _Read, path: Path, source: str) -> list[tuple[int, Mapping[str, object]]]:
-    """The rows that a parser can be given; the others are noted in `read`, and the text of both."""
-    from storage.json_rows import BadRow
-    from storage.log_files import read_rows
-
-    good: list[tuple[int, Mapping[str, object]]] = []
-    for number, item in read_rows(path):
-        read.rows[source, number] = item
-        if isinstance(item, BadRow):
-            read.rejected.append((source, Rejected((number,), RejectReason.UNREADABLE, item.reason)))
-        else:
-            good.append((number, item))
-    return good
-
-
-def _raw_texts(read: _Read, rejected: Sequence[tuple[str, Rejected]]) -> dict[tuple[str, int], str]:
-    """The text of every rejected row, limited in length."""
+def _raw_text(item: "Item") -> str:
+    """The text of a rejected row, limited in length."""
     from storage.json_rows import BadRow, bad_row
 
-    keys = [(source, number) for source, rejection in rejected for number in rejection.rows]
-    items = {key: read.rows[key] for key in keys}
-    return {
-        key: item.raw if isinstance(item, BadRow) else bad_row("", json.dumps(item, default=str)).raw
-        for key, item in items.items()
-    }
-
-
-def _counts(spoken: Sequence[Spoken], rejected: Sequence[tuple[str, Rejected]]) -> ImportCounts:
-    logged = [each.sourced.conversation for each in spoken]
-    accepted = sum(len(parsed.rows) for parsed in logged)
-    kinds = Counter(rejection.reason.disposition for _, rejection in rejected for _ in rejection.rows)
-    return ImportCounts(
-        read=accepted + sum(kinds.values()),
-        accepted=accepted,
-        quarantined=kinds["quarantined"],
-        duplicate=kinds["duplicate"],
-        conversations=len(logged),
-        turns=sum(len(parsed.suggestions) for parsed in logged),
-        reasons=Counter(rejection.reason.value for _, rejection in rejected for _ in rejection.rows),
-        unscored=_tally(parsed.outcome.reason for parsed in logged if isinstance(parsed.outcome, Unscored)),
-        notes=_tally(note.value for parsed in logged for note in parsed.notes),
-    )
-
-
-def _tally(reasons: Iterable[str]) -> Counter[str]:
-    """Counted by what stands before the colon; the offending values come after it."""
-    return Counter(reason.partition(":")[0] for reason in reasons)
+    return item.raw if isinstance(item, BadRow) else bad_row("", json.dumps(item, default=str)).raw
 
 
 def _nothing(paths: Sequence[Path], log_format: str, counts: ImportCounts) -> str:

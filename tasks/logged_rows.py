@@ -7,10 +7,10 @@ from pathlib import PurePosixPath
 
 from itpo_core.envs.catalogue import Domain
 from itpo_core.identifiers import stable_id
-from itpo_core.logs.duplicates import Sourced
+from itpo_core.logs.duplicates import Body, Sourced
 from itpo_core.logs.parsed import ParsedConversation, Rejected, RejectReason, Suggestion
 from itpo_core.types import Acceptance, Conversation, FinishReason, Role, Scenario, Turn, TurnTruth
-from tasks.records import Lineage, Row, conversation_row, turn_rows
+from tasks.records import Columns, Lineage, Row, conversation_row, turn_columns
 
 MAX_GROUP = 32_000  # sample indices are 16-bit in the lake
 LOG_ENDINGS = (".gz", ".jsonl", ".ndjson", ".json", ".parquet")
@@ -34,36 +34,55 @@ class Spoken:
     conversation: Conversation
 
 
-def spoken_conversations(
-    kept: Sequence[Sourced], place: Place, *, domain: Domain | None
-) -> tuple[list[Spoken], list[tuple[str, Rejected]]]:
-    """Core conversations in their groups, and those whose simulated scenario the domain does not know.
+class Families:
+    """Conversations of one task, persona and file are siblings; one without a task is a group of its own."""
 
-    Conversations of one task, persona and file are siblings; one without a task is a group of its own.
-    """
-    members: Counter[str] = Counter()
-    spoken: list[Spoken] = []
-    refused: list[tuple[str, Rejected]] = []
-    for sourced in kept:
-        truths = _truths(sourced.conversation, domain)
+    def __init__(self, place: Place, *, domain: Domain | None) -> None:
+        self._place = place
+        self._domain = domain
+        self._members: Counter[str] = Counter()
+
+    def spoken(self, sourced: Sourced) -> Spoken | Rejected:
+        """The next conversation in its group; refused when its simulated scenario is not the domain's."""
+        truths = _truths(sourced.conversation, self._domain)
         if isinstance(truths, Rejected):
-            refused.append((sourced.source, truths))
-        else:
-            family = _family(sourced)
-            part, sample = divmod(members[family], MAX_GROUP)
-            group = stable_id(place.experiment, place.iteration, family, part)
-            spoken.append(
-                Spoken(sourced, _conversation(sourced, truths, place, group_id=group, sample=sample))
+            return truths
+        family = _family(sourced)
+        part, sample = divmod(self._members[family], MAX_GROUP)
+        self._members[family] += 1
+        group = stable_id(self._place.experiment, self._place.iteration, family, part)
+        return Spoken(sourced, _conversation(sourced, truths, self._place, group_id=group, sample=sample))
+
+
+def conversation_id(place: Place, body: Body) -> str:
+    """The same words under the same id are the same conversation, wherever they are read."""
+    return stable_id(place.experiment, place.iteration, body.logged_id or "", body.digest)
+
+
+class Lineages:
+    """Who made the rows: the same for all conversations of one file and domain name."""
+
+    def __init__(self, place: Place, *, domain: Domain | None, outcome_column: str) -> None:
+        self._place = place
+        self._domain = domain
+        self._outcome_column = outcome_column
+        self._known: dict[tuple[str, str], Lineage] = {}
+
+    def of(self, each: Spoken) -> Lineage:
+        """The lineage of one conversation."""
+        key = (each.sourced.source, each.conversation.scenario.domain)
+        if key not in self._known:
+            self._known[key] = _lineage_of(
+                *key, self._place, domain=self._domain, outcome_column=self._outcome_column
             )
-            members[family] += 1
-    return spoken, refused
+        return self._known[key]
 
 
-def conversation_rows(spoken: Sequence[Spoken], lineages: Mapping[tuple[str, str], Lineage]) -> list[Row]:
+def conversation_rows(spoken: Sequence[Spoken], lineages: Lineages) -> list[Row]:
     """Rows of `conversations`, with the file and first row that each came from, and its user."""
     return [
         {
-            **conversation_row(each.conversation, _lineage(each, lineages)),
+            **conversation_row(each.conversation, lineages.of(each)),
             "source_file": each.sourced.source,
             "source_row": each.sourced.conversation.rows[0],
             "user_id": each.sourced.conversation.user_id,
@@ -72,36 +91,23 @@ def conversation_rows(spoken: Sequence[Spoken], lineages: Mapping[tuple[str, str
     ]
 
 
-def logged_turn_rows(spoken: Sequence[Spoken], lineages: Mapping[tuple[str, str], Lineage]) -> list[Row]:
-    """Rows of `turns`; where the log says what had been suggested, that stands beside what was sent."""
-    return [row for each in spoken for row in turn_rows(each.conversation, _lineage(each, lineages))]
+def logged_turn_columns(spoken: Sequence[Spoken], lineages: Lineages) -> Columns:
+    """Columns of `turns`; where the log says what had been suggested, that stands beside what was sent."""
+    return turn_columns([(each.conversation, lineages.of(each)) for each in spoken])
 
 
-def quarantine_rows(
-    rejected: Sequence[tuple[str, Rejected]], raw: Mapping[tuple[str, int], str]
-) -> list[Row]:
+def quarantine_rows(source: str, rejected: Rejected, raw: Mapping[int, str]) -> list[Row]:
     """Rows of `quarantine`: one per log row that was not accepted, with its text."""
     return [
         {
             "source_file": source,
             "source_row": number,
-            "disposition": rejection.reason.disposition,
-            "reason": f"{rejection.reason.value}: {rejection.detail}",
-            "raw": raw[source, number],
+            "disposition": rejected.reason.disposition,
+            "reason": f"{rejected.reason.value}: {rejected.detail}",
+            "raw": raw[number],
         }
-        for source, rejection in rejected
-        for number in rejection.rows
+        for number in rejected.rows
     ]
-
-
-def lineages_of(
-    spoken: Sequence[Spoken], place: Place, *, domain: Domain | None, outcome_column: str
-) -> dict[tuple[str, str], Lineage]:
-    """Who made the rows, by source file and domain name."""
-    return {
-        (source, name): _lineage_of(source, name, place, domain=domain, outcome_column=outcome_column)
-        for source, name in {(each.sourced.source, each.conversation.scenario.domain) for each in spoken}
-    }
 
 
 def _lineage_of(
@@ -123,10 +129,6 @@ def _lineage_of(
     )
 
 
-def _lineage(each: Spoken, lineages: Mapping[tuple[str, str], Lineage]) -> Lineage:
-    return lineages[each.sourced.source, each.conversation.scenario.domain]
-
-
 def _stem(source: str) -> str:
     for ending in LOG_ENDINGS:
         source = source.removesuffix(ending)
@@ -143,9 +145,8 @@ def _conversation(
     sourced: Sourced, truths: Sequence[TurnTruth | None], place: Place, *, group_id: str, sample: int
 ) -> Conversation:
     parsed = sourced.conversation
-    name = stable_id(place.experiment, place.iteration, parsed.logged_id or "", parsed.body_digest)
     return Conversation(
-        conversation_id=name,
+        conversation_id=conversation_id(place, sourced.body),
         group_id=group_id,
         sample_index=sample,
         seed=parsed.seed,

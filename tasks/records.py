@@ -5,9 +5,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from itpo_core.types import Conversation, Message, Role, Scored, Turn, TurnTruth
+from itpo_core.types import Conversation, Message, Outcome, Role, Scored, TurnTruth
 
 Row = dict[str, object]
+Columns = dict[str, Sequence[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,13 @@ def messages_from_json(text: str) -> tuple[Message, ...]:
 
 def conversation_row(conversation: Conversation, lineage: Lineage) -> Row:
     """One row of the `conversations` dataset. An unscored outcome is null with its reason."""
-    outcome, failure = conversation.outcome, conversation.failure
+    failure = conversation.failure
     text = messages_json(conversation.messages)
     return {
-        **_lineage_columns(conversation, lineage),
+        "experiment": lineage.experiment,
+        "iteration": lineage.iteration,
+        "shard": lineage.shard,
+        "conversation_id": conversation.conversation_id,
         "group_id": conversation.group_id,
         "sample_index": conversation.sample_index,
         "scenario_id": conversation.scenario.scenario_id,
@@ -64,8 +68,7 @@ def conversation_row(conversation: Conversation, lineage: Lineage) -> Row:
         "failure_kind": failure.kind.value if failure else None,
         "failure_cause": failure.cause if failure else None,
         "stop_reason": conversation.stop.value,
-        "outcome": outcome.value if isinstance(outcome, Scored) else None,
-        "outcome_reason": None if isinstance(outcome, Scored) else outcome.reason,
+        **outcome_columns(conversation.outcome),
         "n_turns": len(conversation.turns),
         "assistant_tokens": sum(len(turn.response_ids) for turn in conversation.turns),
         "judge_version": lineage.judge_version,
@@ -76,14 +79,64 @@ def conversation_row(conversation: Conversation, lineage: Lineage) -> Row:
     }
 
 
+def outcome_columns(outcome: Outcome) -> Row:
+    """An unscored outcome is null with its reason, never 0."""
+    if isinstance(outcome, Scored):
+        return {"outcome": outcome.value, "outcome_reason": None}
+    return {"outcome": None, "outcome_reason": outcome.reason}
+
+
 def turn_rows(conversation: Conversation, lineage: Lineage) -> list[Row]:
     """The rows of the `turns` dataset, one per assistant turn, in order."""
-    heard = user_texts(conversation.messages)
-    tools = tool_names(conversation.messages)
-    return [
-        _turn_row(conversation, turn, lineage, user_text=heard[turn.turn_index], tools=tools[turn.turn_index])
-        for turn in conversation.turns
-    ]
+    columns = turn_columns([(conversation, lineage)])
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def turn_columns(conversations: Sequence[tuple[Conversation, Lineage]]) -> Columns:
+    """The same of many conversations, one list per column: much cheaper than a record per turn."""
+    turns = [turn for conversation, _ in conversations for turn in conversation.turns]
+    lineages = [lineage for conversation, lineage in conversations for _ in conversation.turns]
+    sent = [turn.text if turn.sent_text is None else turn.sent_text for turn in turns]
+    return {
+        "experiment": [lineage.experiment for lineage in lineages],
+        "iteration": [lineage.iteration for lineage in lineages],
+        "shard": [lineage.shard for lineage in lineages],
+        **_place_columns([conversation for conversation, _ in conversations]),
+        "policy_version": [lineage.policy_version for lineage in lineages],
+        "tokenizer_digest": [lineage.tokenizer_digest for lineage in lineages],
+        "chat_template_digest": [lineage.chat_template_digest for lineage in lineages],
+        "temperature": [
+            lineage.temperature if turn.temperature is None else turn.temperature
+            for turn, lineage in zip(turns, lineages, strict=True)
+        ],
+        "top_p": [lineage.top_p for lineage in lineages],
+        "assistant_text": sent,
+        "suggested_text": [turn.text for turn in turns],
+        "sent_text": sent,
+        "acceptance": [turn.acceptance.value for turn in turns],
+        "prompt_ids": [list(turn.prompt_ids) for turn in turns],
+        "response_ids": [list(turn.response_ids) for turn in turns],
+        "logprobs": [list(turn.logprobs) for turn in turns],
+        "response_tokens": [len(turn.response_ids) for turn in turns],
+        "finish_reason": [turn.finish.value for turn in turns],
+        **_truth_columns([turn.truth for turn in turns]),
+    }
+
+
+def _place_columns(conversations: Sequence[Conversation]) -> Columns:
+    """Where each turn stands: its conversation, its place in it, and what was said before it."""
+    heard, tools = [], []
+    for each in conversations:
+        texts, names = user_texts(each.messages), tool_names(each.messages)
+        heard += [texts[turn.turn_index] for turn in each.turns]
+        tools += [names[turn.turn_index] for turn in each.turns]
+    return {
+        "conversation_id": [each.conversation_id for each in conversations for _ in each.turns],
+        "turn_index": [turn.turn_index for each in conversations for turn in each.turns],
+        "n_turns": [len(each.turns) for each in conversations for _ in each.turns],
+        "user_text": heard,
+        "tool_names": tools,
+    }
 
 
 def user_texts(messages: Sequence[Message]) -> list[str]:
@@ -119,51 +172,14 @@ def truths_of(rows: Iterable[Mapping[str, object]]) -> list[TurnTruth]:
     ]
 
 
-def _turn_row(
-    conversation: Conversation, turn: Turn, lineage: Lineage, *, user_text: str, tools: str | None
-) -> Row:
-    sent = turn.text if turn.sent_text is None else turn.sent_text
+def _truth_columns(truths: Sequence[TurnTruth | None]) -> Columns:
     return {
-        **_lineage_columns(conversation, lineage),
-        "turn_index": turn.turn_index,
-        "n_turns": len(conversation.turns),
-        "policy_version": lineage.policy_version,
-        "tokenizer_digest": lineage.tokenizer_digest,
-        "chat_template_digest": lineage.chat_template_digest,
-        "temperature": lineage.temperature if turn.temperature is None else turn.temperature,
-        "top_p": lineage.top_p,
-        "user_text": user_text,
-        "assistant_text": sent,
-        "suggested_text": turn.text,
-        "sent_text": sent,
-        "acceptance": turn.acceptance.value,
-        "prompt_ids": list(turn.prompt_ids),
-        "response_ids": list(turn.response_ids),
-        "logprobs": list(turn.logprobs),
-        "response_tokens": len(turn.response_ids),
-        "finish_reason": turn.finish.value,
-        "tool_names": tools,
-        **_truth_columns(turn.truth),
-    }
-
-
-def _lineage_columns(conversation: Conversation, lineage: Lineage) -> Row:
-    return {
-        "experiment": lineage.experiment,
-        "iteration": lineage.iteration,
-        "shard": lineage.shard,
-        "conversation_id": conversation.conversation_id,
-    }
-
-
-def _truth_columns(truth: TurnTruth | None) -> Row:
-    return {
-        "turn_kind": truth.kind if truth else None,
-        "missing": truth.missing if truth else None,
-        "turns_left": truth.turns_left if truth else None,
-        "optimal_value": truth.optimal_value if truth else None,
-        "optimal_action_value": truth.optimal_action_value if truth else None,
-        "success_if_final": truth.success_if_final if truth else None,
+        "turn_kind": [truth.kind if truth else None for truth in truths],
+        "missing": [truth.missing if truth else None for truth in truths],
+        "turns_left": [truth.turns_left if truth else None for truth in truths],
+        "optimal_value": [truth.optimal_value if truth else None for truth in truths],
+        "optimal_action_value": [truth.optimal_action_value if truth else None for truth in truths],
+        "success_if_final": [truth.success_if_final if truth else None for truth in truths],
     }
 
 

@@ -1,82 +1,99 @@
 """Which parsed conversations are kept when a log says the same thing twice, or two things under one id."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from itpo_core.logs.parsed import ParsedConversation, Rejected, RejectReason
 from itpo_core.types import Outcome, Scored, Unscored
 
 
 @dataclass(frozen=True, slots=True)
+class Body:
+    """What equal conversations have in common."""
+
+    logged_id: str | None
+    digest: str
+
+
+@dataclass(frozen=True)
 class Sourced:
     """A parsed conversation and the file that it came from."""
 
     source: str
     conversation: ParsedConversation
 
+    @cached_property
+    def body(self) -> Body:
+        """Kept once it was asked for: the digest is not cheap."""
+        return Body(self.conversation.logged_id, self.conversation.body_digest)
+
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """What is kept, in order, and what is not, each with its file."""
+class LateOutcome:
+    """A conversation whose repetitions say another outcome than it said itself."""
 
-    kept: list[Sourced]
-    rejected: list[tuple[str, Rejected]]
+    body: Body
+    first: Outcome
+    settled: Outcome
 
 
 @dataclass(slots=True)
 class _Seen:
-    first: Sourced
-    outcomes: list[Outcome] = field(default_factory=list)
+    source: str
+    row: int
+    outcome: Outcome
+    later: list[Outcome] = field(default_factory=list)
 
 
-def settle(found: Sequence[Sourced], *, ids_span_files: bool) -> Settled:
-    """Keep the first of equal conversations; refuse another body under an id that is taken.
+class Duplicates:
+    """Keeps the first of equal conversations; refuses another body under an id that is taken.
 
     Equal means the same id, messages and metadata. When equal conversations carry different outcomes, a
     known outcome beats an unknown one (a late label), and two different known ones leave the conversation
-    unscored. `ids_span_files` says whether an id means the same conversation in every file.
+    unscored. Conversations are taken one by one, and of each only its digest is remembered.
     """
-    seen: dict[tuple[str | None, str], _Seen] = {}
-    by_id: dict[tuple[str, str], Sourced] = {}
-    rejected: list[tuple[str, Rejected]] = []
-    for item in found:
-        refusal = _take(item, seen, by_id, scope="" if ids_span_files else item.source)
-        if refusal is not None:
-            rejected.append((item.source, refusal))
-    return Settled([_with_one_outcome(entry) for entry in seen.values()], rejected)
+
+    def __init__(self, *, ids_span_files: bool) -> None:
+        """`ids_span_files` says whether an id means the same conversation in every file."""
+        self._ids_span_files = ids_span_files
+        self._seen: dict[Body, _Seen] = {}
+        self._by_id: dict[tuple[str, str], _Seen] = {}
+
+    def take(self, item: Sourced) -> Rejected | None:
+        """None when it is kept, else why not."""
+        parsed, body = item.conversation, item.body
+        if body in self._seen:
+            first = self._seen[body]
+            first.later.append(parsed.outcome)
+            return Rejected(parsed.rows, RejectReason.DUPLICATE, f"repeats {_place(first)}")
+        scope = "" if self._ids_span_files else item.source
+        named = None if parsed.logged_id is None else (scope, parsed.logged_id)
+        if named is not None and named in self._by_id:
+            detail = (
+                f"the id {str(parsed.logged_id)[:60]!a} is taken by {_place(self._by_id[named])}, "
+                "which says something else"
+            )
+            return Rejected(parsed.rows, RejectReason.REUSED_ID, detail)
+        self._seen[body] = _Seen(item.source, parsed.rows[0], parsed.outcome)
+        if named is not None:
+            self._by_id[named] = self._seen[body]
+        return None
+
+    def late_outcomes(self) -> Iterator[LateOutcome]:
+        """Of the conversations that were kept, those whose outcome is another by now."""
+        for body, seen in self._seen.items():
+            settled = _settled([seen.outcome, *seen.later])
+            if settled != seen.outcome:
+                yield LateOutcome(body, seen.outcome, settled)
 
 
-def _take(
-    item: Sourced,
-    seen: dict[tuple[str | None, str], _Seen],
-    by_id: dict[tuple[str, str], Sourced],
-    *,
-    scope: str,
-) -> Rejected | None:
-    parsed = item.conversation
-    body = (parsed.logged_id, parsed.body_digest)
-    if body in seen:
-        seen[body].outcomes.append(parsed.outcome)
-        return Rejected(parsed.rows, RejectReason.DUPLICATE, f"repeats {_place(seen[body].first)}")
-    if parsed.logged_id is not None and (scope, parsed.logged_id) in by_id:
-        first = _place(by_id[scope, parsed.logged_id])
-        detail = f"the id {parsed.logged_id[:60]!a} is taken by {first}, which says something else"
-        return Rejected(parsed.rows, RejectReason.REUSED_ID, detail)
-    seen[body] = _Seen(item, [parsed.outcome])
-    if parsed.logged_id is not None:
-        by_id[scope, parsed.logged_id] = item
-    return None
-
-
-def _with_one_outcome(entry: _Seen) -> Sourced:
-    scored = {outcome.value: outcome for outcome in entry.outcomes if isinstance(outcome, Scored)}
+def _settled(outcomes: Sequence[Outcome]) -> Outcome:
+    scored = {outcome.value: outcome for outcome in outcomes if isinstance(outcome, Scored)}
     if len(scored) > 1:
-        values = ", ".join(f"{value:g}" for value in scored)
-        outcome: Outcome = Unscored(f"contradicting outcomes: {values}")
-    else:
-        outcome = next(iter(scored.values()), entry.outcomes[0])
-    return replace(entry.first, conversation=replace(entry.first.conversation, outcome=outcome))
+        return Unscored(f"contradicting outcomes: {', '.join(f'{value:g}' for value in scored)}")
+    return next(iter(scored.values()), outcomes[0])
 
 
-def _place(item: Sourced) -> str:
-    return f"row {item.conversation.rows[0]} of {item.source}"
+def _place(seen: _Seen) -> str:
+    return f"row {seen.row} of {seen.source}"

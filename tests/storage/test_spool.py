@@ -18,7 +18,7 @@ NAMES = st.lists(st.text("0123456789abcdefgz", min_size=1, max_size=4), min_size
 def spooled(folder: Path, names: list[str], *, spill_bytes: int) -> Spool:
     spool = Spool("turns", folder, spill_bytes=spill_bytes)
     for name in names:
-        spool.add(turns({name: 2}))
+        spool.add_table(turns({name: 2}))
     return spool
 
 

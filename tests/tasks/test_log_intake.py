@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from itpo_core.types import Role
 from storage.digests import data_digest
 from storage.tables import conform
-from tasks.log_intake import ImportCounts, ImportedLogs, NothingImported, import_files, source_names
+from tasks.import_counts import ImportCounts
+from tasks.log_intake import ImportedLogs, NothingImported, import_files, source_names
 from tasks.logged_rows import Place
 from tasks.records import messages_from_json
 from tests.log_shapes import Json, assistant, call, doctor_rows, openai_row, result, tau_row, user

@@ -1,9 +1,10 @@
 """The same conversation twice is a duplicate; two conversations under one id are not; labels must agree."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from itpo_core.logs.duplicates import Sourced, settle
-from itpo_core.logs.parsed import ParsedConversation, RejectReason
+from itpo_core.logs.duplicates import Duplicates, Sourced
+from itpo_core.logs.parsed import ParsedConversation, Rejected, RejectReason
 from itpo_core.types import Message, Outcome, Role, Scored, Unscored
 
 UNKNOWN = Unscored("null outcome")
@@ -22,43 +23,57 @@ def logged(
     return Sourced(source, ParsedConversation((row,), messages, outcome, (None,), logged_id=logged_id))
 
 
-def test_a_repetition_is_a_duplicate_and_another_body_under_the_id_is_quarantined() -> None:
-    settled = settle([logged(1), logged(2), logged(3, text="no")], ids_span_files=True)
+def refusals(found: Sequence[Sourced], *, ids_span_files: bool = True) -> list[Rejected | None]:
+    """What becomes of each, taken in order."""
+    duplicates = Duplicates(ids_span_files=ids_span_files)
+    return [duplicates.take(item) for item in found]
 
-    assert [kept.conversation.rows for kept in settled.kept] == [(1,)]
-    assert [(refused.rows, refused.reason) for _, refused in settled.rejected] == [
-        ((2,), RejectReason.DUPLICATE),
-        ((3,), RejectReason.REUSED_ID),
-    ]
-    assert [refused.reason.disposition for _, refused in settled.rejected] == ["duplicate", "quarantined"]
+
+def settled(*outcomes: Outcome) -> list[Outcome]:
+    """The late outcome of one conversation that is logged with each of these, if it has any."""
+    duplicates = Duplicates(ids_span_files=True)
+    for row, outcome in enumerate(outcomes):
+        duplicates.take(logged(row, outcome=outcome))
+    return [late.settled for late in duplicates.late_outcomes()]
+
+
+def test_a_repetition_is_a_duplicate_and_another_body_under_the_id_is_quarantined() -> None:
+    first, repeated, clash = refusals([logged(1), logged(2), logged(3, text="no")])
+
+    assert first is None
+    assert repeated == Rejected((2,), RejectReason.DUPLICATE, "repeats row 1 of a")
+    assert clash is not None
+    assert (clash.rows, clash.reason) == ((3,), RejectReason.REUSED_ID)
+    assert [found.reason.disposition for found in (repeated, clash)] == ["duplicate", "quarantined"]
 
 
 def test_the_same_words_under_two_ids_are_two_conversations() -> None:
-    assert len(settle([logged(1), logged(2, logged_id="c2")], ids_span_files=True).kept) == 2
+    assert refusals([logged(1), logged(2, logged_id="c2")]) == [None, None]
 
 
 def test_without_ids_the_same_words_are_a_duplicate_in_any_file() -> None:
-    found = [logged(1, logged_id=None), logged(1, logged_id=None, source="b")]
+    first, second = refusals([logged(1, logged_id=None), logged(1, logged_id=None, source="b")])
 
-    settled = settle(found, ids_span_files=True)
-
-    assert len(settled.kept) == 1
-    assert settled.rejected[0][1].detail == "repeats row 1 of a"
+    assert first is None
+    assert second is not None
+    assert second.detail == "repeats row 1 of a"
 
 
 def test_ids_that_start_again_in_every_file_do_not_clash() -> None:
     found = [logged(1), logged(1, text="no", source="b")]
 
-    assert len(settle(found, ids_span_files=False).kept) == 2
-    assert len(settle(found, ids_span_files=True).kept) == 1
+    assert refusals(found, ids_span_files=False) == [None, None]
+    assert refusals(found, ids_span_files=True)[1] is not None
 
 
 def test_a_late_label_is_taken_and_contradicting_labels_leave_it_unscored() -> None:
-    late = settle([logged(1), logged(2, outcome=Scored(1.0))], ids_span_files=True)
-    torn = settle([logged(1, outcome=Scored(0.0)), logged(2, outcome=Scored(1.0))], ids_span_files=True)
+    assert settled(UNKNOWN, Scored(1.0)) == [Scored(1.0)]
+    assert settled(Scored(0.0), Scored(1.0)) == [Unscored("contradicting outcomes: 0, 1")]
 
-    assert late.kept[0].conversation.outcome == Scored(1.0)
-    assert torn.kept[0].conversation.outcome == Unscored("contradicting outcomes: 0, 1")
+
+def test_a_repetition_that_says_nothing_new_changes_no_outcome() -> None:
+    assert settled(Scored(1.0), UNKNOWN, Scored(1.0)) == []
+    assert settled(UNKNOWN, Unscored("outcome is NaN")) == []
 
 
 def test_the_body_digest_sees_every_part_but_outcome_and_row() -> None:
