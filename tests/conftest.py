@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.storage.servers"]
+pytest_plugins = ["tests.storage.servers", "tests.storage.faulty_proxy"]
 
 settings.register_profile("shared_machine", deadline=None, max_examples=50)
 settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True, print_blob=True)

@@ -203,7 +203,7 @@ def test_odd_characters_are_part_of_a_key(store: LakeStore, key: str) -> None:
     assert store.replace(key, b"2", tag=store.get_tagged(key).tag)
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_more_keys_than_a_page_of_a_listing_are_listed(store: LakeStore) -> None:
     keys = [f"many/{number:04d}" for number in range(1005)]
     with ThreadPoolExecutor(8) as pool:

@@ -97,7 +97,7 @@ def make_bucket(endpoint: str) -> str:
 
 
 def probed_lake(endpoint: str) -> str:
-    """`s3://bucket/lake` in a new bucket of a server that is known to honour conditions: the probe has passed."""
+    """`s3://bucket/lake` in a new bucket of a server known to honour conditions: it was probed before."""
     bucket = make_bucket(endpoint)
     client(endpoint).put_object(Bucket=bucket, Key=f"lake/{PASSED}", Body=b"{}")
     return f"s3://{bucket}/lake"
@@ -172,6 +172,12 @@ def forgetful_lake(forgetful_endpoint: str) -> Iterator[str]:
     """`s3://bucket/lake` on the server that ignores conditions, with the AWS variables set for it."""
     with aws_environment(forgetful_endpoint):
         yield f"s3://{make_bucket(forgetful_endpoint)}/lake"
+
+
+@pytest.fixture
+def unused_endpoint() -> str:
+    """An address where nobody listens."""
+    return f"http://127.0.0.1:{free_port()}"
 
 
 @contextlib.contextmanager
