@@ -11,6 +11,8 @@ from storage.s3_address import Place
 from storage.sql_text import Literal, literal
 
 SECRET = "itpo_lake"
+# Loading httpfs copies the AWS variables into settings, which every select may read; a secret shows nothing.
+_FORGET_SETTINGS = "set s3_access_key_id = ''; set s3_secret_access_key = ''; set s3_session_token = ''"
 
 
 def add_secret(connection: duckdb.DuckDBPyConnection, place: Place, *, scope: str) -> None:
@@ -29,6 +31,7 @@ def add_secret(connection: duckdb.DuckDBPyConnection, place: Place, *, scope: st
                 "session_token": frozen.token,
             }
         try:
+            connection.execute(_FORGET_SETTINGS)
             connection.execute(secret_statement(place, scope=scope, secrets=secrets))
         except duckdb.Error as problem:
             cause = type(problem).__name__

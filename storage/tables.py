@@ -60,7 +60,7 @@ def open_parquet(sink: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
         schema,
         compression="zstd",
         compression_level=ZSTD_LEVEL,
-        use_byte_stream_split=split,  # floats and token ids: their bytes compress better apart
+        use_byte_stream_split=split,  # floats: their bytes compress better apart
         use_dictionary=dictionary,
         write_page_checksum=True,
     )
@@ -142,14 +142,14 @@ def _identity(name: str, table: pa.Table, row: int) -> str:
 
 
 def _column_encodings(schema: pa.Schema) -> tuple[list[str], list[str]]:
-    """Parquet paths of the columns split by byte, and of those with a dictionary."""
+    """Parquet paths of the columns split by byte, and of those with a dictionary.
+
+    Only floats are split: DuckDB 1.5 cannot read integers that are.
+    """
     split: list[str] = []
     dictionary: list[str] = []
     for field in schema:
-        if pa.types.is_list(field.type):
-            split.append(f"{field.name}.list.element")
-        elif pa.types.is_floating(field.type):
-            split.append(field.name)
-        else:
-            dictionary.append(field.name)
+        is_list = pa.types.is_list(field.type)
+        is_float = pa.types.is_floating(field.type.value_type if is_list else field.type)
+        (split if is_float else dictionary).append(f"{field.name}.list.element" if is_list else field.name)
     return split, dictionary

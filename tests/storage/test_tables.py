@@ -189,13 +189,13 @@ def test_parquet_gives_back_the_same_rows() -> None:
     assert data_digest(back) == data_digest(rows)
 
 
-def test_token_columns_are_split_by_byte_and_compressed() -> None:
+def test_logprobs_are_split_by_byte_token_ids_are_not_and_all_is_compressed() -> None:
     file = pq.ParquetFile(pa.BufferReader(encode(conform("turns", turns({"a": 3})))))
     group = file.metadata.row_group(0)
     columns = {group.column(place).path_in_schema: group.column(place) for place in range(group.num_columns)}
 
     assert "BYTE_STREAM_SPLIT" in columns["logprobs.list.element"].encodings
-    assert "BYTE_STREAM_SPLIT" in columns["response_ids.list.element"].encodings
+    assert "BYTE_STREAM_SPLIT" not in columns["response_ids.list.element"].encodings  # DuckDB 1.5
     assert {column.compression for column in columns.values()} == {"ZSTD"}
 
 
