@@ -20,6 +20,8 @@ SAMPLES = {
     "candidate": "v2", "incumbent": "v1", "better": "v2",
     "worse": "v1", "split": "unseen", "conversations": 10,
     "overlong_limit": 200, "overlong_buffer": 50,
+    "kept_only": True, "needs_outcome": True, "min_outcome": 0.5,
+    "every_turn": True, "completions": False,
 }  # fmt: skip
 
 
@@ -66,11 +68,12 @@ def as_a_person_sees_it(name: str, table: pa.Table) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def empty_lake() -> dict[str, pa.Table]:
-    """Every relation of the contracts without a row, and the two tables that SQL itself hands on."""
+    """Every relation of the contracts without a row, and the tables that SQL itself hands on."""
     tables = {name: schema.empty_table() for name, schema in RELATIONS.items()}
     tables["turn_credits"] = run("turn_credits.sql", tables, samples_of(read("turn_credits.sql")))
     tables["advantages"] = run("advantages_rloo.sql", tables)
     tables["classic"] = run("credits.sql", tables, samples_of(read("credits.sql")))
+    tables["chosen"] = run("exports/chosen.sql", tables, samples_of(read("exports/chosen.sql")))
     return tables
 
 
