@@ -36,7 +36,8 @@ from storage.manifests import (
     shard_key,
 )
 from storage.objects import ObjectStore
-from storage.stores import materialise
+from storage.stores import fetch_again, materialise
+from storage.successors import present_parents
 from storage.tables import check_version, current_columns, decode, schema_of
 
 NO_ARTIFACTS: Mapping[str, FileEntry] = MappingProxyType({})
@@ -128,7 +129,7 @@ def seal(
     winner = _find_open(store, key)
     if winner is None:
         raise _missing(key)
-    check_inputs(winner, parents=parents, inputs=inputs)
+    check_inputs(winner, parents=parents, inputs=inputs, store=store)
     if winner.digest != digest:
         _refuse_other(key.text, "artifacts", wanted=_hashes(artifacts), found=_hashes(winner.artifacts))
         raise ConflictingCommit(
@@ -151,7 +152,7 @@ def commit(
     """Publish and seal a dataset of one shard; returns an earlier commit of the same parents and inputs."""
     earlier = _find_open(store, key)
     if earlier is not None:
-        check_inputs(earlier, parents=parents, inputs=inputs)
+        check_inputs(earlier, parents=parents, inputs=inputs, store=store)
         return earlier
     publish_shard(
         store, key, shard=0, tables=tables, inputs={**inputs, **_prefixed(parents)}, attempt=attempt
@@ -210,13 +211,25 @@ def _missing(key: CommitKey) -> MissingCommit:
     )
 
 
-def check_inputs(commit: Commit, *, parents: Mapping[str, str], inputs: Mapping[str, str]) -> None:
-    """Raise ConflictingCommit, naming every difference, unless the commit was made from exactly these."""
+def check_inputs(
+    commit: Commit,
+    *,
+    parents: Mapping[str, str],
+    inputs: Mapping[str, str],
+    store: ObjectStore | None = None,
+) -> None:
+    """Raise ConflictingCommit, naming every difference, unless the commit was made from exactly these.
+
+    With the store, a parent from which rows were forgotten since counts as the one that stands in its place.
+    """
+    found = commit.parents
+    if store is not None:
+        found = present_parents(store, commit.key.experiment, wanted=parents, found=found)
     _refuse_other(
         commit.key.text,
         "inputs",
         wanted={**inputs, **_prefixed(parents)},
-        found={**commit.inputs, **_prefixed(commit.parents)},
+        found={**commit.inputs, **_prefixed(found)},
     )
 
 
@@ -237,9 +250,20 @@ def table_paths(store: ObjectStore, commit: Commit, *, table: str) -> list[Path]
     entries = _entries(commit, table)
     paths = materialise(store, [entry.key for entry in entries])
     for entry, path in zip(entries, paths, strict=True):
-        check_hash(entry, found=file_sha256(path), size_bytes=path.stat().st_size)
+        _check_file(store, entry, path)
         check_version(table, path, key=entry.key)
     return paths
+
+
+def _check_file(store: ObjectStore, entry: FileEntry, path: Path) -> None:
+    """CorruptObject, unless it is only the local copy that is damaged: then it is fetched once more."""
+    try:
+        check_hash(entry, found=file_sha256(path), size_bytes=path.stat().st_size)
+    except CorruptObject:
+        again = fetch_again(store, entry.key)
+        if again is None:
+            raise
+        check_hash(entry, found=file_sha256(again), size_bytes=again.stat().st_size)
 
 
 def unchecked_paths(store: ObjectStore, commit: Commit, *, table: str) -> list[Path]:

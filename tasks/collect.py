@@ -54,7 +54,7 @@ def seal(context: Context) -> StageResult:
     parents = {"policy": context.read("policy", policy.iteration).digest}
     inputs = shard_inputs(context, policy)
     if existing is not None:
-        commits.check_inputs(existing, parents=parents, inputs=inputs)
+        commits.check_inputs(existing, parents=parents, inputs=inputs, store=context.store)
         return finished("collect", existing, resumed=True)
     check_shards(context, shards=context.config.collect.shards)
     commit = commits.seal(

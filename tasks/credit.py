@@ -37,7 +37,7 @@ def run(context: Context) -> StageResult:
     }
     existing = context.find("credit")
     if existing is not None:
-        commits.check_inputs(existing, parents=parents, inputs=inputs)
+        commits.check_inputs(existing, parents=parents, inputs=inputs, store=context.store)
         return finished("credit", existing, resumed=True)
     algorithm = usable_algorithm(context, reward=sources["reward"], q=sources.get("q"))
     found, credits = credit_table(context, sources, algorithm=algorithm)

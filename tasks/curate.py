@@ -23,7 +23,7 @@ def run(context: Context) -> StageResult:
     }
     existing = context.find("curated")
     if existing is not None:
-        commits.check_inputs(existing, parents=parents, inputs=inputs)
+        commits.check_inputs(existing, parents=parents, inputs=inputs, store=context.store)
         return finished("curate", existing, resumed=True)
     curated = curated_table(context, rollouts)
     commit = commits.commit(

@@ -25,7 +25,7 @@ def run(context: Context) -> StageResult:
     }
     existing = context.find("evaluation")
     if existing is not None:
-        commits.check_inputs(existing, parents=parents, inputs=inputs)
+        commits.check_inputs(existing, parents=parents, inputs=inputs, store=context.store)
         return finished("evaluate", existing, resumed=True)
     commit = commits.commit(
         context.store,

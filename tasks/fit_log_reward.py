@@ -31,7 +31,7 @@ def run(context: Context, *, on_progress: Progress | None = None) -> StageResult
     inputs = {**context.config.section("reward"), "seed": str(context.config.seed)}
     existing = context.find("reward")
     if existing is not None:
-        commits.check_inputs(existing, parents=parents, inputs=inputs)
+        commits.check_inputs(existing, parents=parents, inputs=inputs, store=context.store)
         return finished("fit_reward", existing, resumed=True)
     result = fit_on_logs(
         logged_conversations(context),

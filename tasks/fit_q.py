@@ -54,7 +54,7 @@ def run(context: Context, *, on_progress: Progress | None = None) -> StageResult
     inputs = inputs_of(context)
     existing = context.find("q")
     if existing is not None:
-        commits.check_inputs(existing, parents=parents, inputs=inputs)
+        commits.check_inputs(existing, parents=parents, inputs=inputs, store=context.store)
         return finished("fit_q", existing, resumed=True)
     fitted = fit_and_value(context, sources, on_progress=on_progress or (lambda done, total: None))
     commit = commits.commit(

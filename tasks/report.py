@@ -32,7 +32,7 @@ def run(context: Context) -> StageResult:
     existing = context.find("report")
     parents = {**_digests(context), "registry": decision.digest}
     if existing is not None:
-        commits.check_inputs(existing, parents=parents, inputs={})
+        commits.check_inputs(existing, parents=parents, inputs={}, store=context.store)
     commit = existing or commit_pages(context, render_pages(context), parents=parents)
     pages = {name: commits.checked_bytes(context.store, entry) for name, entry in commit.artifacts.items()}
     return finished("report", commit, resumed=existing is not None, figures=copy_for_people(context, pages))

@@ -51,7 +51,7 @@ def run(context: Context, *, on_progress: Progress | None = None) -> StageResult
     }
     existing = context.find("policy")
     if existing is not None:
-        commits.check_inputs(existing, parents=parents, inputs=inputs)
+        commits.check_inputs(existing, parents=parents, inputs=inputs, store=context.store)
         register(context, existing, parent=parent.name)
         return finished("train_policy", existing, resumed=True)
     out_folder = context.work_folder("train", "policy")

@@ -47,7 +47,7 @@ def run(context: Context, *, on_progress: Progress | None = None) -> StageResult
     }
     existing = context.find("policy")
     if existing is not None:
-        commits.check_inputs(existing, parents=parents, inputs=inputs)
+        commits.check_inputs(existing, parents=parents, inputs=inputs, store=context.store)
         register(context, existing, parent=None)
         return finished("warm_start", existing, resumed=True)
     figures, steps, folder = start(context, on_progress=on_progress or (lambda done, total: None))
