@@ -1,4 +1,4 @@
-"""A proxy on loopback before a real S3 server: it counts the requests and spoils the ones it was told to spoil.
+"""A proxy on loopback before a real S3 server: it counts the requests and spoils those it was told to.
 
 A plugin, named by tests/conftest.py: a test asks for `faulty_lake`.
 """
@@ -36,7 +36,7 @@ Act = Callable[["Handler", Forward], None]
 
 @dataclass(slots=True)
 class Fault:
-    """Spoil requests of this method whose path holds `part`: from the `first` such (1 is the first) on, `times`."""
+    """Spoil requests of this method whose path holds `part`: `times` of them, from the `first` (1) on."""
 
     method: str
     part: str
@@ -147,12 +147,9 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in whole.headers:
             if name.lower() not in {"transfer-encoding", "connection", "content-length"}:
                 self.send_header(name, value)
-        length = len(whole.body)
-        if self.command == "HEAD":
-            length = next(
-                (int(value) for name, value in whole.headers if name.lower() == "content-length"), 0
-            )
-        self.send_header("Content-Length", str(length))
+        told = {name.lower(): value for name, value in whole.headers}
+        length = told.get("content-length", "0") if self.command == "HEAD" else str(len(whole.body))
+        self.send_header("Content-Length", length)
         if not self.lake.keeps_connections:
             self.send_header("Connection", "close")
         self.end_headers()

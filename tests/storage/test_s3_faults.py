@@ -1,4 +1,4 @@
-"""What the store in a bucket does when the server, or the way to it, fails: each fault really happens, on a socket."""
+"""What the store in a bucket does when the server, or the way to it, fails: faults on a real socket."""
 
 import functools
 import logging
@@ -148,7 +148,6 @@ FINAL = {
     "read_only": (answer(403, "AccessDenied"), ReadOnlyLake, "may not write there; allow s3:PutObject"),
     "full_disk": (answer(507, "InsufficientStorage"), StorageFull, "free some space or raise the quota"),
     "full_quota": (answer(403, "QuotaExceeded"), StorageFull, "free some space or raise the quota"),
-    "wrong_region": (answer(301, "PermanentRedirect"), StoreUnavailable, "another region; set AWS_REGION"),
     "no_bucket": (answer(404, "NoSuchBucket"), StoreUnavailable, "no such bucket"),
     "unheard_of": (answer(418, "Teapot"), StoreUnavailable, "418 Teapot"),
 }
