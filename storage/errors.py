@@ -76,6 +76,10 @@ class MissingPolicy(StorageError):
     """The experiment has no current policy, or not the version that was named."""
 
 
+class MissingConversation(StorageError):
+    """The experiment holds no conversation with this id, or several whose ids start so."""
+
+
 class LeaseLost(StorageError):
     """Somebody else took over a lease that was not renewed in time."""
 

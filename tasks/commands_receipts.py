@@ -7,12 +7,41 @@ import typer
 from tasks.cli_options import DEFAULT_CONFIG, ConfigOption, ExperimentOption, LakeOption
 from tasks.options import options_of
 
+JsonOption = Annotated[bool, typer.Option("--json", help="The same as JSON, with nothing shortened.")]
 AllOption = Annotated[bool, typer.Option("--all", help="Every experiment in the lake.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
+    app.command("why", help="From which conversations a policy came, and why it was kept or not.")(why)
+    app.command("where", help="Every dataset that holds a conversation, and every policy it taught.")(where)
     app.command("verify", help="Recompute every hash of an experiment and name what does not match.")(verify)
+
+
+def why(
+    policy: Annotated[str, typer.Argument(help="Version (sales/v0003, v0003) or 'current'.")] = "current",
+    as_json: JsonOption = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+    experiment: ExperimentOption = None,
+    lake: LakeOption = None,
+) -> None:
+    """Back to the first log, or to where the chain breaks."""
+    from tasks import why as receipts
+
+    receipts.run(options_of(config, experiment=experiment, lake=lake), policy, as_json=as_json)
+
+
+def where(
+    conversation: Annotated[str, typer.Argument(help="Its id, or at least six characters of it.")],
+    as_json: JsonOption = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+    experiment: ExperimentOption = None,
+    lake: LakeOption = None,
+) -> None:
+    """Kept or dropped, what it earned, who learnt from it."""
+    from tasks import where as trails
+
+    trails.run(options_of(config, experiment=experiment, lake=lake), conversation, as_json=as_json)
 
 
 def verify(

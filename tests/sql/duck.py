@@ -23,6 +23,12 @@ RELATIONS = {
     "turn_inputs": TURN_INPUTS,
     "evaluation_conversations": SCHEMAS["conversations"],
     "evaluation_turns": SCHEMAS["turns"],
+    "policy_conversations": pa.schema(
+        [
+            pa.field(name, pa.string())
+            for name in ("policy_version", "conversation_id", "relation", "source_key", "fold")
+        ]
+    ),
 }
 
 Value = str | int | float | bool | None | Sequence[int] | Sequence[float]

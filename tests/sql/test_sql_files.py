@@ -19,7 +19,7 @@ SAMPLES = {
     "use_scores": True, "temperature": 0.4, "share": 0.5, "std_floor": 1e-4, "sample": 10,
     "candidate": "v2", "incumbent": "v1", "better": "v2",
     "worse": "v1", "split": "unseen", "conversations": 10,
-    "overlong_limit": 200, "overlong_buffer": 50,
+    "text": "c0", "conversation": "c0", "version": "shop/v0001", "overlong_limit": 200, "overlong_buffer": 50,
     "kept_only": True, "needs_outcome": True, "min_outcome": 0.5,
     "every_turn": True, "completions": False,
 }  # fmt: skip
@@ -60,10 +60,14 @@ def samples_of(text: str) -> dict[str, str | float | int | bool]:
 
 
 def as_a_person_sees_it(name: str, table: pa.Table) -> pa.Table:
-    """The views that a person asks carry the iteration of their commit where a table has none."""
-    if not name.startswith("questions/") or "iteration" in table.column_names:
+    """The views that a person asks carry the experiment and the iteration of their commit."""
+    if not name.startswith(("questions/", "receipts/")):
         return table
-    return table.append_column("iteration", pa.array([], pa.int32()))
+    added = {"experiment": pa.string(), "iteration": pa.int32(), "commit_iteration": pa.int32()}
+    for column, kind in added.items():
+        if column not in table.column_names:
+            table = table.append_column(column, pa.array([], kind))
+    return table
 
 
 @pytest.fixture(scope="module")
