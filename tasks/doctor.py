@@ -16,8 +16,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Column, Table
 
+from storage.errors import StorageError
+
 GIB = 1 << 30
 NEEDED_DISK_BYTES = 2 * GIB
+LARGEST_SKEW_S = 60.0
 PYTHON = (3, 11)
 NEEDED = (
     "pyarrow",
@@ -30,6 +33,7 @@ NEEDED = (
     "transformers",
     "tokenizers",
     "safetensors",
+    "s3fs",
 )
 FOR_AIRFLOW = ("apache-airflow",)
 FOR_CLUSTER = ("vllm", "openrlhf", "ray")
@@ -75,7 +79,7 @@ def examine(root: str, environment: Mapping[str, str]) -> list[Finding]:
             FOR_AIRFLOW, state=State.OPTIONAL, remedy="make setup (needed for make demo and make ui)"
         ),
         *check_packages(FOR_CLUSTER, state=State.OPTIONAL, remedy="extra `gpu`, on the cluster only"),
-        check_lake(root),
+        *check_lake(root),
         check_folder("AIRFLOW_HOME", home, state=State.OPTIONAL),
         check_disk(root, needed_bytes=NEEDED_DISK_BYTES),
         check_cores(os.cpu_count() or 1),
@@ -105,13 +109,45 @@ def _check_package(name: str, *, state: State, remedy: str) -> Finding:
         return Finding(name, state, "not installed", remedy)
 
 
-def check_lake(root: str) -> Finding:
-    """A local lake root must be writable; another kind of store is not opened from here."""
+def check_lake(root: str) -> list[Finding]:
+    """A local lake root must be writable; a bucket must answer, know us, and honour conditional writes."""
     scheme, separator, path = root.partition("://")
+    if scheme == "s3" and separator:
+        return check_bucket(root)
     if separator and scheme != "file":
-        remedy = f"check it with a tool of that store: the {scheme} root is opened only by a run"
-        return Finding("lake root", State.OPTIONAL, f"{root}, not looked at", remedy)
-    return check_folder("lake root", path if separator else root, state=State.MISSING)
+        remedy = "use a folder, file:///absolute/folder or s3://bucket/prefix"
+        return [Finding("lake root", State.MISSING, f"{scheme}:// is no kind of lake", remedy)]
+    return [check_folder("lake root", path if separator else root, state=State.MISSING)]
+
+
+def check_bucket(root: str) -> list[Finding]:
+    """The endpoint, the source of the credentials (never their value), the clock, and writers that race."""
+    # Imported here: the client of S3 is heavy, and most lakes are folders.
+    from storage.s3_diagnosis import look, open_for_a_look, race_writers
+
+    try:
+        store = open_for_a_look(root)
+        found = look(store)
+    except StorageError as problem:
+        return [Finding("lake root", State.MISSING, "not reachable", str(problem))]
+    findings = [
+        Finding("lake root", State.FINE, f"{store.address} at {found.endpoint}, region {found.region}"),
+        Finding("credentials", State.FINE, f"from {found.credentials}"),
+        check_clock(found.skew_s),
+    ]
+    try:
+        race_writers(store)
+    except StorageError as problem:
+        return [*findings, Finding("conditional writes", State.MISSING, "not safe", str(problem))]
+    return [*findings, Finding("conditional writes", State.FINE, "honoured, also by racing writers")]
+
+
+def check_clock(skew_s: float) -> Finding:
+    """S3 refuses requests that are signed a quarter of an hour off; a minute is a warning of it."""
+    found = f"{abs(skew_s):.0f} s {'behind' if skew_s > 0 else 'ahead of'} the store"
+    if abs(skew_s) < LARGEST_SKEW_S:
+        return Finding("clock", State.FINE, found)
+    return Finding("clock", State.MISSING, found, "set the clock of this machine (NTP)")
 
 
 def check_folder(name: str, path: str, *, state: State) -> Finding:
