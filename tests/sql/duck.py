@@ -26,7 +26,7 @@ RELATIONS = {
     "policy_conversations": pa.schema(
         [
             pa.field(name, pa.string())
-            for name in ("policy_version", "conversation_id", "relation", "source_key", "fold")
+            for name in ("experiment", "policy_version", "conversation_id", "relation", "source_key", "fold")
         ]
     ),
 }

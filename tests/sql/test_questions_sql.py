@@ -159,3 +159,33 @@ def test_a_conversation_counts_under_every_problem_that_its_user_had() -> None:
         ("failed: timeout", 1, 0.3333, "no answer in 30 s"),
         ("user said the same twice", 1, 0.3333, None),
     ]
+
+
+def test_the_newest_policy_is_told_apart_from_those_before_it() -> None:
+    conversations = [
+        {"experiment": "e", "conversation_id": name, "policy_version": "e/v0000", "simulator": "sales",
+         "simulator_version": "1", "judge_version": "rule", "outcome": outcome}
+        for name, outcome in [("a", 1.0), ("b", 0.0), ("c", None)]
+    ]  # fmt: skip
+    learnt = [
+        {"experiment": "e", "policy_version": policy, "conversation_id": name, "relation": relation,
+         "source_key": source}
+        for policy, name, relation, source in [
+            ("e/v0001", "a", "direct", "e/credit/0001"),
+            ("e/v0002", "b", "direct", "e/credit/0002"),
+            ("e/v0002", "c", "direct", "e/credit/0002"),
+            ("e/v0002", "a", "inherited", "e/credit/0001"),
+        ]
+    ]  # fmt: skip
+
+    rows = rows_of(
+        "questions/what_a_policy_learnt_from.sql",
+        {"policy_conversations": learnt, "conversations": conversations},
+    )
+
+    found = [(row["policy"], row["relation"], row["source"], row["conversations"]) for row in rows]
+    assert found == [
+        ("e/v0002", "direct", "e/credit/0002", 2),
+        ("e/v0002", "inherited", "e/credit/0001", 1),
+    ]
+    assert [row["mean_outcome"] for row in rows] == [0.0, 1.0]  # an unknown outcome is no 0
