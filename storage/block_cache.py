@@ -29,8 +29,15 @@ class BlockCache:
     What is kept counts beside DuckDB's own memory limit: at most `capacity_bytes`, and one block a thread.
     """
 
-    def __init__(self, fetch: Fetch, *, capacity_bytes: int = 256 * _MIB) -> None:
+    def __init__(
+        self,
+        fetch: Fetch,
+        *,
+        block_of: Callable[[int], int] = block_size,
+        capacity_bytes: int = 256 * _MIB,
+    ) -> None:
         self._fetch = fetch
+        self._block_of = block_of
         self._capacity_bytes = capacity_bytes
         self._blocks: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._kept_bytes = 0
@@ -42,7 +49,7 @@ class BlockCache:
         stop = min(stop, size_bytes)
         if start >= stop:
             return b""
-        step = block_size(size_bytes)
+        step = self._block_of(size_bytes)
         first = start // step
         blocks = [self._block(key, index, size_bytes) for index in range(first, -(-stop // step))]
         return b"".join(blocks)[start - first * step : stop - first * step]
@@ -56,7 +63,7 @@ class BlockCache:
             return found
 
     def _fetched(self, key: str, index: int, size_bytes: int) -> bytes:
-        step = block_size(size_bytes)
+        step = self._block_of(size_bytes)
         start, stop = index * step, min((index + 1) * step, size_bytes)
         data = self._fetch(key, start, stop)
         if len(data) != stop - start:

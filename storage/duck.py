@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from storage.errors import SqlError, StorageError
+from storage.sql_text import literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,6 @@ def connect(settings: DuckSettings = DEFAULTS) -> duckdb.DuckDBPyConnection:
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
         "memory_limit": settings.memory_limit,
-        "max_temp_directory_size": settings.max_spill,
         "python_enable_replacements": False,  # a name that is no relation is an error, not a Python variable
         "temp_directory": str(_spill_folder(settings)),
     }
@@ -50,6 +50,8 @@ def connect(settings: DuckSettings = DEFAULTS) -> duckdb.DuckDBPyConnection:
         config["threads"] = settings.threads
     try:
         connection = duckdb.connect(":memory:", config=config)
+        # Given above, this limit would be forgotten when the folder is named.
+        connection.execute(f"set max_temp_directory_size = {literal(settings.max_spill)}")
     except duckdb.Error as problem:
         raise SqlError(f"DuckDB refuses the limits of the section lake ({settings}): {problem}") from problem
     # A long query would draw its bar into whatever the caller prints.
@@ -74,16 +76,26 @@ def refusal(what: str, problem: duckdb.Error) -> StorageError:
     # What a reader of objects raised inside DuckDB comes out as DuckDB's error, which it is the cause of.
     if isinstance(problem.__cause__, StorageError):
         return problem.__cause__
+    short = str(problem).split("\n", maxsplit=1)[0]
     if isinstance(problem, duckdb.OutOfMemoryException):
-        short = str(problem).split("\n", maxsplit=1)[0]
+        spilled = "max_temp_directory_size" in str(problem)
+        resource, key = ("disk", "lake.max_spill") if spilled else ("memory", "lake.memory_limit")
         return SqlError(
-            f"{what} needs more than it may use: raise lake.memory_limit, or lake.max_spill where the limit "
-            f"of the temporary directory was reached, or set lake.threads to fewer ({short})"
+            f"{what} needs more {resource} than it may use: raise {key} in the configuration, or set "
+            f"lake.threads to fewer ({short})"
         )
+    if isinstance(problem, duckdb.PermissionException):
+        return SqlError(f"{what} is refused: only the files behind the views can be read ({short})")
     return SqlError(f"{what} failed: {problem}")
 
 
 def _spill_folder(settings: DuckSettings) -> Path:
     # Two connections that spill into one folder would use the same file names.
-    base = settings.spill or Path(tempfile.gettempdir())
-    return base.expanduser().absolute() / f"itpo-duckdb-{uuid.uuid4().hex}"
+    base = (settings.spill or Path(tempfile.gettempdir())).expanduser().absolute()
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise SqlError(
+            f"lake.spill {base} cannot be made ({problem.strerror}): name another folder"
+        ) from problem
+    return base / f"itpo-duckdb-{uuid.uuid4().hex}"

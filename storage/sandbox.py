@@ -24,10 +24,11 @@ def lock(connection: duckdb.DuckDBPyConnection, *, allowed: Sequence[str]) -> No
     connection.execute("set lock_configuration = true")
 
 
-def check_question(statement: str) -> None:
+def check_question(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
     """Raise SqlError unless this is one statement that only reads."""
     try:
-        found = duckdb.extract_statements(statement)
+        # By the locked connection: `import database` opens its files when it is parsed.
+        found = connection.extract_statements(statement)
     except duckdb.Error as problem:
         raise SqlError(f"this SQL does not parse: {problem}") from problem
     if len(found) != 1:

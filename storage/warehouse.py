@@ -164,7 +164,7 @@ def views_script(store: ObjectStore, experiment: str | None, *, iteration: int |
 
 def ask(connection: duckdb.DuckDBPyConnection, statement: str, *, rows: int) -> Answer:
     """Answer one question of a person with at most `rows` rows; SqlError explains what was refused."""
-    check_question(statement)
+    check_question(connection, statement)
     try:
         cursor = connection.execute(statement)
         names = tuple(column[0] for column in cursor.description or [])

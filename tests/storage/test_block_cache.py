@@ -1,0 +1,97 @@
+"""Parts of objects: the right bytes in few requests, each asked for once, and no more kept than fits."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.block_cache import BlockCache, block_size
+from storage.committed_files import CommittedFiles
+from storage.errors import CorruptObject
+
+MIB = 1 << 20
+
+
+@dataclass
+class Objects:
+    """Objects at hand, and every request for a part of one."""
+
+    contents: dict[str, bytes]
+    requests: list[tuple[str, int, int]] = field(default_factory=list)
+
+    def fetch(self, key: str, start: int, stop: int) -> bytes:
+        self.requests.append((key, start, stop))
+        return self.contents[key][start:stop]
+
+
+def small_block(size_bytes: int) -> int:
+    return 4 if size_bytes < 30 else 16
+
+
+@given(size=st.integers(0, 192 * MIB))
+def test_objects_up_to_the_stated_size_are_read_in_three_requests(size: int) -> None:
+    assert size <= 3 * block_size(size)
+    assert block_size(size) <= 64 * MIB
+
+
+@given(
+    data=st.binary(max_size=70),
+    parts=st.lists(st.tuples(st.integers(0, 80), st.integers(0, 80)), max_size=6),
+    capacity=st.integers(0, 40),
+)
+def test_every_part_has_the_bytes_of_the_object(
+    data: bytes, parts: list[tuple[int, int]], capacity: int
+) -> None:
+    cache = BlockCache(Objects({"a": data}).fetch, block_of=small_block, capacity_bytes=capacity)
+
+    read = [cache.read("a", size_bytes=len(data), start=start, stop=stop) for start, stop in parts]
+
+    assert read == [data[start:stop] for start, stop in parts]
+
+
+def test_threads_that_want_the_same_part_ask_for_it_once() -> None:
+    objects, together = Objects({"a": bytes(range(200))}), threading.Barrier(8)
+    cache = BlockCache(objects.fetch)
+
+    def read(start: int) -> bytes:
+        together.wait(5)
+        return cache.read("a", size_bytes=200, start=start, stop=start + 10)
+
+    with ThreadPoolExecutor(8) as threads:
+        parts = list(threads.map(read, range(0, 80, 10)))
+
+    assert b"".join(parts) == bytes(range(80))
+    assert objects.requests == [("a", 0, 200)]
+
+
+def test_what_was_not_used_for_longest_is_dropped_first() -> None:
+    objects = Objects({name: bytes(10) for name in "abc"})
+    cache = BlockCache(objects.fetch, capacity_bytes=20)
+
+    for name in "abacb":
+        cache.read(name, size_bytes=10, start=0, stop=10)
+
+    assert [key for key, _, _ in objects.requests] == ["a", "b", "c", "b"]
+
+
+def test_an_object_that_is_shorter_than_its_commit_says_is_named() -> None:
+    cache = BlockCache(Objects({"sales/turns-1.parquet": b"123"}).fetch)
+
+    with pytest.raises(CorruptObject, match=r"'sales/turns-1.parquet' has not the 5 bytes of its commit"):
+        cache.read("sales/turns-1.parquet", size_bytes=5, start=0, stop=1)
+
+
+def test_the_file_system_has_committed_files_only_and_changes_none() -> None:
+    files = CommittedFiles({"e/a [1]": 3}, BlockCache(Objects({"e/a [1]": b"abc", "e/b": b"secret"}).fetch))
+
+    with files.open("lake://e/a [1]") as file:
+        assert (file.read(), file.seek(1), file.read(1)) == (b"abc", 1, b"b")
+    assert files.glob("lake://e/*") == []
+    assert files.glob("lake://e/a [1]") == ["e/a [1]"]
+    with pytest.raises(FileNotFoundError, match="no commit of these views names a file 'e/b'"):
+        files.open("lake://e/b")
+    with pytest.raises(PermissionError, match="read only"):
+        files.open("lake://e/a [1]", "wb")
