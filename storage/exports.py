@@ -106,7 +106,9 @@ def check_place(path: Path, *, force: bool) -> None:
         raise ExportRefused(f"{path} is a folder: name a file")
     taken = [str(each) for each in (path, about_path(path)) if each.exists()]
     if taken and not force:
-        raise ExportRefused(f"{' and '.join(taken)} is there already: name another file, or replace it with --force")
+        raise ExportRefused(
+            f"{' and '.join(taken)} is there already: name another file, or replace it with --force"
+        )
 
 
 def publish(
@@ -154,7 +156,9 @@ def _linked(unfinished: Path, path: Path) -> bool:
         os.link(unfinished, path)  # unlike a rename it never takes the place of a file
     except OSError as problem:
         if path.exists():
-            raise ExportRefused(f"{path} was written meanwhile by somebody else: it is left alone") from problem
+            raise ExportRefused(
+                f"{path} was written meanwhile by somebody else: it is left alone"
+            ) from problem
         return False
     return True
 

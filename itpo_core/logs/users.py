@@ -29,5 +29,6 @@ def _is_empty(value: object) -> bool:
 def _text(value: object) -> str | None:
     if isinstance(value, str):
         return storable(value, where="user")
-    whole = isinstance(value, int | float) and not isinstance(value, bool) and value == int(value)
-    return str(int(value)) if whole else None
+    if isinstance(value, float) and value.is_integer():  # a column of whole numbers that lacks some
+        value = int(value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
