@@ -41,11 +41,11 @@ class Lineage:
 
     def ancestors(self, commit: Commit) -> list[Commit]:
         """Everything that the commit goes back to, nearest first, each once."""
-        return _closure(commit, lambda each: [p.commit for p in self.parents(each) if p.commit is not None])
+        return closure(commit, lambda each: [p.commit for p in self.parents(each) if p.commit is not None])
 
     def descendants(self, commit: Commit) -> list[Commit]:
         """Everything that goes back to the commit, nearest first, each once."""
-        return _closure(commit, self.children)
+        return closure(commit, self.children)
 
     def find(self, kind: str, *, experiment: str, iteration: int) -> Commit | None:
         """The commit of this kind, if there is one."""
@@ -69,7 +69,8 @@ def lineage_of(commits: Iterable[Commit]) -> Lineage:
     return Lineage(found, {commit.key: commit for commit in found}, dict([*earlier, *digests]))
 
 
-def _closure(start: Commit, step: Callable[[Commit], Sequence[Commit]]) -> list[Commit]:
+def closure(start: Commit, step: Callable[[Commit], Sequence[Commit]]) -> list[Commit]:
+    """Everything that steps lead to, nearest first, each once and without the start."""
     found: dict[CommitKey, Commit] = {}
     edge = [start]
     while edge:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from storage.lineage import Lineage
+from storage.lineage import Lineage, closure
 from storage.manifests import Commit
 from storage.registry import PolicyVersion
 
@@ -53,9 +53,17 @@ def _sources(lineage: Lineage, version: str, policy: Commit) -> list[PolicySourc
     own = [] if is_unchanged(lineage, policy) else _own(lineage, policy)
     found = [each for commit in own for each in _read_by(lineage, version, commit, relation=None)]
     seen = {each.source.key for each in found if each.relation == DIRECT}
-    earlier = [commit for commit in lineage.ancestors(policy) if commit not in own]
+    behind = closure(policy, lambda each: _weights_from(lineage, each))
+    earlier = [commit for commit in behind if commit not in own]
     inherited = [each for c in earlier for each in _read_by(lineage, version, c, relation=INHERITED)]
     return [*found, *_once(each for each in inherited if each.source.key not in seen)]
+
+
+def _weights_from(lineage: Lineage, commit: Commit) -> list[Commit]:
+    """What a commit was made from; of a policy that no step was taken for, the parent alone."""
+    parents = [parent.commit for parent in lineage.parents(commit) if parent.commit is not None]
+    is_copy = commit.key.kind == "policy" and is_unchanged(lineage, commit)
+    return [each for each in parents if each.key.kind == "policy"] if is_copy else parents
 
 
 def _own(lineage: Lineage, policy: Commit) -> list[Commit]:

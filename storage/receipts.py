@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TypeAlias
 
 import duckdb
 
 from storage.errors import SqlError
 from storage.warehouse import sql_path
 
-Row = Mapping[str, object]
+Connection: TypeAlias = duckdb.DuckDBPyConnection
+Row: TypeAlias = Mapping[str, object]
 NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 
 
 def receipt_rows(
-    connection: duckdb.DuckDBPyConnection, name: str, *, parameters: Mapping[str, str] = NO_PARAMETERS
+    connection: Connection, name: str, *, parameters: Mapping[str, str] = NO_PARAMETERS
 ) -> list[Row]:
     """What one file of sql/receipts selects; raises SqlError naming it."""
     path = sql_path(f"receipts/{name}.sql")

@@ -15,6 +15,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("why", help="From which conversations a policy came, and why it was kept or not.")(why)
     app.command("where", help="Every dataset that holds a conversation, and every policy it taught.")(where)
+    app.command("diff", help="In what two iterations differ, stage by stage.")(diff)
     app.command("verify", help="Recompute every hash of an experiment and name what does not match.")(verify)
 
 
@@ -42,6 +43,21 @@ def where(
     from tasks import where as trails
 
     trails.run(options_of(config, experiment=experiment, lake=lake), conversation, as_json=as_json)
+
+
+def diff(
+    first: Annotated[str, typer.Argument(help="An iteration: 2, or sales/2.")],
+    second: Annotated[str, typer.Argument(help="Another: 3, or sales-b/3.")],
+    as_json: JsonOption = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+    experiment: ExperimentOption = None,
+    lake: LakeOption = None,
+) -> None:
+    """Data, settings, SQL, code, users, results."""
+    from tasks import diff as differences
+
+    options = options_of(config, experiment=experiment, lake=lake)
+    differences.run(options, first, second=second, as_json=as_json)
 
 
 def verify(

@@ -115,10 +115,13 @@ def finished(stage: str, commit: Commit, *, resumed: bool, figures: Figures | No
 
 
 def code_revision() -> str:
-    """The checkout's commit id, or `unknown` outside one; a side fact, never part of data."""
+    """The checkout's commit id, `-dirty` behind it when files of it were changed, `unknown` outside one.
+
+    A side fact, never part of data.
+    """
     try:
         answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
             cwd=repository_root(),
             capture_output=True,
             text=True,

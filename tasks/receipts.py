@@ -4,20 +4,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from storage import facts
 from storage.errors import SqlError
 from storage.lineage import Lineage, Parent, read_lineage
 from storage.manifests import Commit
 from storage.objects import LakeStore
-from storage.receipts import NO_PARAMETERS, Row, receipt_rows
+from storage.receipts import NO_PARAMETERS, Connection, Row, receipt_rows
 from storage.warehouse import open_lake, sql_digests
 from tasks.context import open_lake_store
 from tasks.options import Options
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
 
 Told = dict[str, Any]  # Any: what JSON can say
 
@@ -38,7 +35,7 @@ class Desk:
         return read_lineage(self.store, None) if lost else own
 
     @cached_property
-    def connection(self) -> "DuckDBPyConnection":
+    def connection(self) -> Connection:
         """The views of the experiment."""
         return open_lake(self.store, self.experiment)
 
