@@ -97,7 +97,7 @@ class S3Store:
 
     def delete(self, key: str) -> None:
         """Remove the object for good: its older versions, too, and the copy of it on this machine."""
-        answer = self._requests().remove("delete_object", check_key(key), {})
+        answer = self._requests().remove("delete_object", check_key(key), which={})
         if answer.get("DeleteMarker") or answer.get("VersionId"):
             self._delete_versions(key)
         self._copy_place(key).unlink(missing_ok=True)
@@ -154,7 +154,7 @@ class S3Store:
         for part in ("Versions", "DeleteMarkers"):
             for version in list(requests.pages("list_object_versions", part, prefix=key)):
                 if self._key(version) == key:
-                    requests.remove("delete_object", key, {"VersionId": version["VersionId"]})
+                    requests.remove("delete_object", key, which={"VersionId": version["VersionId"]})
 
     def _abort_uploads(self, oldest_s: float) -> Sequence[str]:
         requests = self._requests()
@@ -162,7 +162,7 @@ class S3Store:
         stale = [upload for upload in uploads if upload["Initiated"].timestamp() < oldest_s]
         for upload in stale:
             which = {"UploadId": upload["UploadId"]}
-            requests.remove("abort_multipart_upload", self._key(upload), which)
+            requests.remove("abort_multipart_upload", self._key(upload), which=which)
         return [self._key(upload) for upload in stale]
 
     def _remove_probes(self, oldest_s: float) -> Sequence[str]:

@@ -15,7 +15,7 @@ PATIENCE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class BucketLook:
-    """Facts for a person; `credentials` names their source only; `skew_s` is the server's clock minus ours."""
+    """Facts for a person: `credentials` is their source only, `skew_s` is the server's clock minus ours."""
 
     endpoint: str
     region: str

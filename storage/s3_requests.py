@@ -74,7 +74,7 @@ class Requests:
             raise TryAgain("a body that ended early")
         return data, answer
 
-    def remove(self, method: str, key: str, which: Fields) -> Fields:
+    def remove(self, method: str, key: str, *, which: Fields) -> Fields:
         """Ask for a removal until it is done; what is gone already gives an empty answer."""
         request = Request("delete", self.address(key), writes=True)
         try:

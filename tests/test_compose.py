@@ -47,6 +47,18 @@ def test_the_file_keeps_to_the_specification() -> None:
     assert validate(COMPOSE) == 0
 
 
+def test_a_bucket_starts_only_when_asked_for_and_every_airflow_service_can_be_led_to_it(
+    compose: dict[str, Any],
+) -> None:
+    services = compose["services"]
+    airflow = [service for name, service in services.items() if name.startswith("airflow-")]
+    led = {"ITPO_LAKE", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"}
+
+    assert [name for name, service in services.items() if "profiles" in service] == ["seaweedfs"]
+    # Without a value: handed on when the shell has one, and not there at all otherwise.
+    assert all(service["environment"][name] is None for service in airflow for name in led)
+
+
 def test_a_mistyped_condition_breaks_the_specification(tmp_path: Path) -> None:
     (tmp_path / "compose.yml").write_text(COMPOSE.read_text().replace("service_healthy", "service_heathly"))
 

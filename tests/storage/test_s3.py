@@ -151,7 +151,11 @@ def test_a_child_forked_after_the_store_was_used_uses_it_too(moto_lake: str) -> 
 
     child = os.fork()
     if child == 0:
-        os._exit(0 if store.create("by/child", b"2") and store.get("by/parent") == b"1" else 1)
+        code = 1
+        try:
+            code = 0 if store.create("by/child", b"2") and store.get("by/parent") == b"1" else 1
+        finally:
+            os._exit(code)
     _, status = os.waitpid(child, 0)
 
     assert status == 0
