@@ -1,7 +1,8 @@
 """Rows on their way into one data object: checked, ordered, encoded and digested, a row group at a time.
 
-What is done for the protocol alone, the digest of the rows, is taken beside the encoding in a thread of its
-own: hashing and Parquet both leave the interpreter free. So it costs processor time, but hardly any waiting.
+While one row group is encoded, a thread beside takes its digest and makes the next one ready: ordering,
+hashing and Parquet all leave the interpreter free. So what is done for the protocol alone, the digest, costs
+processor time, but hardly any waiting.
 """
 
 import io
@@ -46,9 +47,12 @@ def encode_rows(name: str, rows: Rows) -> Encoded:
     """
     schema, sink, count = schema_of(name), io.BytesIO(), 0
     digest = RunningDigest(schema)
+    groups = _row_groups(_conforming(name, rows))
     with ThreadPoolExecutor(max_workers=1) as beside, open_parquet(sink, schema) as writer:
-        for group in _row_groups(_conforming(name, rows)):
+        coming = beside.submit(next, groups, None)
+        while (group := coming.result()) is not None:
             digested = beside.submit(digest.add, group)
+            coming = beside.submit(next, groups, None)
             writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
             digested.result()
             count += group.num_rows

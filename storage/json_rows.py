@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 
 MAX_RAW_CHARACTERS = 65_536
@@ -28,9 +28,9 @@ def bad_row(reason: str, raw: str) -> BadRow:
     return BadRow(reason, text if more <= 0 else f"{text[:MAX_RAW_CHARACTERS]}… and {more} more characters")
 
 
-def json_lines(data: bytes) -> Iterator[tuple[int, Item]]:
+def json_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, Item]]:
     """One row per line, numbered by line from 1; blank lines are no rows."""
-    for number, line in enumerate(data.split(b"\n"), start=1):
+    for number, line in enumerate(lines, start=1):
         if line.strip():
             yield number, _line(line.decode("utf-8", "surrogateescape"))
 

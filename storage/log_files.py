@@ -2,6 +2,8 @@
 
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
+from io import BufferedReader
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +13,7 @@ from storage.errors import StorageError
 from storage.json_rows import BadRow, Item, bad_row, json_lines, json_list
 
 BATCH_ROWS = 256
+READ_BYTES, PACKED_BYTES = 1 << 20, 1024
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError)
 
 
@@ -34,64 +37,89 @@ def read_rows(path: Path) -> Iterator[tuple[int, Item]]:
     return READERS[kind](path)
 
 
-def _text_rows(path: Path, read: Callable[[bytes], Iterator[tuple[int, Item]]]) -> Iterator[tuple[int, Item]]:
-    data, damage = _content(path)
-    if not data.strip() and damage is None:
-        damage = "the file is empty: nothing was written, or all of it is lost"
-    number = 0
-    if data.strip():
-        for number, row in read(data):
-            yield number, row
-    if damage is not None:
-        yield number + 1, bad_row(damage, "")
+class _Content:
+    """The bytes of a file, unpacked if it is gzipped; what is wrong with them is known at their end."""
+
+    def __init__(self, path: Path) -> None:
+        self.is_blank = True
+        self.damage: str | None = None
+        self._path = path
+
+    def pieces(self) -> Iterator[bytes]:
+        """All bytes, or those up to where the packing is damaged."""
+        with open(self._path, "rb") as file:
+            is_packed = self._path.name.lower().endswith(".gz") or file.peek(2).startswith(b"\x1f\x8b")
+            for piece in self._unpacked(file) if is_packed else iter(partial(file.read, READ_BYTES), b""):
+                self.is_blank = self.is_blank and (not piece or piece.isspace())
+                yield piece
+
+    def lines(self) -> Iterator[bytes]:
+        """The same, cut at the ends of lines."""
+        begun: list[bytes] = []
+        for piece in self.pieces():
+            first, *more = piece.split(b"\n")
+            begun.append(first)
+            if more:
+                yield b"".join(begun)
+                yield from more[:-1]
+                begun = more[-1:]
+        yield b"".join(begun)
+
+    def _unpacked(self, file: BufferedReader) -> Iterator[bytes]:
+        """Of every member of the file, one after the other; zeros may pad them."""
+        stream: zlib._Decompress | None = None
+        # Small pieces, so that everything before the damage is kept.
+        for packed in iter(partial(file.read, PACKED_BYTES), b""):
+            rest = packed if stream else packed.lstrip(b"\0")
+            while rest:
+                stream = stream or zlib.decompressobj(wbits=31)
+                try:
+                    yield stream.decompress(rest)
+                except zlib.error as error:
+                    self.damage = (
+                        f"the gzip stream is damaged ({error}): rows from here on are lost or altered"
+                    )
+                    return
+                rest = stream.unused_data.lstrip(b"\0")
+                stream = None if stream.eof else stream
+        if stream is not None:
+            self.damage = "the gzip stream is cut short: rows from here on are lost"
+
+
+def _text_rows(
+    path: Path, read: Callable[[_Content], Iterator[tuple[int, Item]]]
+) -> Iterator[tuple[int, Item]]:
+    content, number = _Content(path), 0
+    for number, row in read(content):
+        yield number, row
+    if content.damage is not None:
+        yield number + 1, bad_row(content.damage, "")
+    elif content.is_blank:
+        yield 1, bad_row("the file is empty: nothing was written, or all of it is lost", "")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Item]]:
-    return _text_rows(path, json_lines)
+    return _text_rows(path, lambda content: json_lines(content.lines()))
 
 
 def _json(path: Path) -> Iterator[tuple[int, Item]]:
     return _text_rows(path, _list_or_lines)
 
 
-def _list_or_lines(data: bytes) -> Iterator[tuple[int, Item]]:
+def _list_or_lines(content: _Content) -> Iterator[tuple[int, Item]]:
     """A `.json` file holds one list; some hold one object a line, or a single object over many lines."""
+    data = b"".join(content.pieces())
+    if content.is_blank:
+        return iter(())
     if not data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
         return json_list(data)
-    lines = list(json_lines(data))
+    lines = list(json_lines(data.split(b"\n")))
     whole = list(json_list(b"[" + data + b"]"))
     return iter(min(lines, whole, key=_bad_rows))
 
 
 def _bad_rows(rows: list[tuple[int, Item]]) -> int:
     return sum(isinstance(row, BadRow) for _, row in rows)
-
-
-def _content(path: Path) -> tuple[bytes, str | None]:
-    """The bytes of a file, unpacked if it is gzipped, and what was wrong with the packing."""
-    packed = path.read_bytes()
-    if not path.name.lower().endswith(".gz") and not packed.startswith(b"\x1f\x8b"):
-        return packed, None
-    unpacked: list[bytes] = []
-    while packed:
-        stream = zlib.decompressobj(wbits=31)
-        damage = _unpack(stream, packed, unpacked)
-        if damage is not None:
-            return b"".join(unpacked), damage
-        packed = stream.unused_data.lstrip(b"\0")
-    return b"".join(unpacked), None
-
-
-def _unpack(stream: "zlib._Decompress", packed: bytes, unpacked: list[bytes]) -> str | None:
-    # Small pieces, so that everything before the damage is kept.
-    for start in range(0, len(packed), 1024):
-        try:
-            unpacked.append(stream.decompress(packed[start : start + 1024]))
-        except zlib.error as error:
-            return f"the gzip stream is damaged ({error}): rows from here on are lost or altered"
-        if stream.eof:
-            return None
-    return "the gzip stream is cut short: rows from here on are lost"
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Item]]:

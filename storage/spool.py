@@ -20,7 +20,6 @@ SPILL_BYTES = 64 << 20
 # Ids are hexadecimal and evenly spread, so ranges of their first two digits are equally full. Keys of any
 # other kind are as right here, only less evenly spread.
 RANGE_ENDS = tuple(f"{first:02x}" for first in range(4, 256, 4))
-_PACKED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 Correction = Mapping[str, object]
 
@@ -79,7 +78,7 @@ class Spool:
         keys = batch.column(self._key)
         ends = [bisect.bisect_left(keys, end, key=str) for end in RANGE_ENDS]
         path = self._folder / f"{self._name}-{len(self._files):04d}.arrow"
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, self._schema, options=_PACKED) as file:
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, self._schema) as file:
             for start, end in zip([0, *ends], [*ends, len(keys)], strict=True):
                 file.write_batch(batch.slice(start, end - start))
         self._files.append(path)
@@ -89,6 +88,8 @@ class Spool:
         return pa.Table.from_batches([_batch(path, place) for path in self._files], self._schema)
 
     def _corrected(self, table: pa.Table) -> pa.Table:
+        if not self._corrections:
+            return table
         wrong = pc.is_in(table.column(self._key), pa.array(list(self._corrections), pa.string()))
         if not pc.any(wrong).as_py():
             return table

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from itpo_core.envs.catalogue import Domain
 from itpo_core.identifiers import stable_id
@@ -162,7 +161,7 @@ def _scenario(sourced: Sourced) -> Scenario:
     parsed = sourced.conversation
     first_turn = next(i for i, message in enumerate(parsed.messages) if message.role is Role.ASSISTANT)
     return Scenario(
-        scenario_id=parsed.scenario_id or f"{PurePosixPath(sourced.source).name}#{parsed.rows[0]}",
+        scenario_id=parsed.scenario_id or f"{sourced.source.rpartition('/')[2]}#{parsed.rows[0]}",
         domain=parsed.domain,
         split=parsed.split,
         opening=parsed.messages[:first_turn],
@@ -173,20 +172,19 @@ def _scenario(sourced: Sourced) -> Scenario:
 
 def _turns(parsed: ParsedConversation, truths: Sequence[TurnTruth | None]) -> tuple[Turn, ...]:
     sent = [message.content for message in parsed.messages if message.role is Role.ASSISTANT]
-    suggested = [
-        each or Suggestion(text, Acceptance.AUTONOMOUS)
-        for each, text in zip(parsed.suggestions, sent, strict=True)
-    ]
-    return tuple(
-        Turn(
-            turn_index=index,
-            text=suggestion.text,
-            finish=FinishReason.END_OF_TURN,
-            truth=truth,
-            sent_text=text,
-            acceptance=Acceptance(suggestion.acceptance),
-        )
-        for index, (suggestion, text, truth) in enumerate(zip(suggested, sent, truths, strict=True))
+    said = zip(parsed.suggestions, sent, truths, strict=True)
+    return tuple(_turn(index, *each) for index, each in enumerate(said))
+
+
+def _turn(index: int, suggestion: Suggestion | None, sent: str, truth: TurnTruth | None) -> Turn:
+    """Where nothing had been suggested, the policy answered by itself."""
+    return Turn(
+        turn_index=index,
+        text=sent if suggestion is None else suggestion.text,
+        finish=FinishReason.END_OF_TURN,
+        truth=truth,
+        sent_text=sent,
+        acceptance=Acceptance.AUTONOMOUS if suggestion is None else Acceptance(suggestion.acceptance),
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from itpo_core.types import Conversation, Message, Outcome, Role, Scored, TurnTruth
 
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
+
 Row = dict[str, object]
 Columns = dict[str, Sequence[object]]
 
@@ -31,8 +33,7 @@ class Lineage:
 
 def messages_json(messages: Sequence[Message]) -> str:
     """Messages as one JSON text, in order; `tool_calls` and `tool_call_id` only where there are some."""
-    records = [message_record(message) for message in messages]
-    return json.dumps(records, ensure_ascii=False, separators=(",", ":"))
+    return f"[{','.join(map(_message_json, messages))}]"
 
 
 def messages_from_json(text: str) -> tuple[Message, ...]:
@@ -181,6 +182,16 @@ def _truth_columns(truths: Sequence[TurnTruth | None]) -> Columns:
         "optimal_action_value": [truth.optimal_action_value if truth else None for truth in truths],
         "success_if_final": [truth.success_if_final if truth else None for truth in truths],
     }
+
+
+def _message_json(message: Message) -> str:
+    """The JSON text of `message_record`: all of its values are texts, so nothing needs to be looked at."""
+    text = f'{{"role":"{message.role}","content":{_quoted(message.content)}'
+    if message.tool_calls is not None:
+        text += f',"tool_calls":{_quoted(message.tool_calls)}'
+    if message.tool_call_id is not None:
+        text += f',"tool_call_id":{_quoted(message.tool_call_id)}'
+    return text + "}"
 
 
 def message_record(message: Message) -> dict[str, str]:

@@ -71,6 +71,8 @@ def _message(item: object, index: int) -> tuple[Message, Suggestion | None]:
 
 def _role(item: Mapping[str, object], index: int) -> Role:
     named = item.get("role")
+    if isinstance(named, str) and named in ROLES:
+        return ROLES[named]
     if named is None and "from" in item:
         raise RowRejected(
             RejectReason.SHAREGPT_KEYS,
@@ -161,6 +163,8 @@ def _pairing_notes(messages: Sequence[Message]) -> tuple[Note, ...]:
 
     A call without a result is kept: a conversation may well end on the call that hands it over.
     """
+    if not any(message.tool_calls is not None or message.role is Role.TOOL for message in messages):
+        return ()
     called: set[str] = set()
     answered: set[str] = set()
     any_call = False

@@ -1,6 +1,7 @@
 """Log files, whole and damaged: every row of the file comes out as a row or in the text of a bad row."""
 
 import gzip
+import hashlib
 import json
 import zlib
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage.json_rows import MAX_RAW_CHARACTERS, BadRow, Item, json_lines, json_list
-from storage.log_files import LogFileError, read_rows
+from storage.log_files import PACKED_BYTES, READ_BYTES, LogFileError, read_rows
 
 COUNT = 12
 ROWS: list[dict[str, object]] = [
@@ -124,7 +125,7 @@ def test_a_missing_file_and_an_unknown_kind_are_named(tmp_path: Path, name: str)
     ],
 )
 def test_a_bad_line_is_handed_over_and_the_next_one_is_read(line: bytes, reason: str) -> None:
-    (_, first), (_, second) = json_lines(line + b'\n{"id": 1}')
+    (_, first), (_, second) = json_lines([line, b'{"id": 1}'])
 
     assert isinstance(first, BadRow)
     assert first.reason.startswith(reason)
@@ -132,7 +133,7 @@ def test_a_bad_line_is_handed_over_and_the_next_one_is_read(line: bytes, reason:
 
 
 def test_text_of_a_bad_row_is_limited_and_can_be_stored() -> None:
-    ((_, row),) = json_lines(b'{"\xff' + b"x" * 1_000_000)
+    ((_, row),) = json_lines([b'{"\xff' + b"x" * 1_000_000])
 
     assert isinstance(row, BadRow)
     assert len(row.raw.encode()) < MAX_RAW_CHARACTERS + 100
@@ -143,7 +144,7 @@ def test_text_of_a_bad_row_is_limited_and_can_be_stored() -> None:
 def test_each_line_of_a_damaged_file_is_one_row_or_one_bad_row(flips: list[tuple[int, int]]) -> None:
     damaged = flipped(AS_LINES, flips)
 
-    items = list(json_lines(damaged))
+    items = list(json_lines(damaged.split(b"\n")))
 
     assert len(items) == sum(bool(line.strip()) for line in damaged.split(b"\n"))
     intact = set(AS_LINES.splitlines()) & set(damaged.split(b"\n"))
@@ -194,7 +195,12 @@ def test_reading_goes_on_at_the_next_row(text: str, rows: int, bad_rows: int) ->
     assert (len(good(items)), len(bad(items))) == (rows, bad_rows)
 
 
-@pytest.mark.parametrize("read", [json_lines, json_list])
+def lines_of(data: bytes) -> Iterator[tuple[int, Item]]:
+    """JSONL at hand."""
+    return json_lines(data.split(b"\n"))
+
+
+@pytest.mark.parametrize("read", [lines_of, json_list])
 @given(st.binary(max_size=200))
 def test_any_bytes_can_be_read(read: Callable[[bytes], Iterator[tuple[int, Item]]], data: bytes) -> None:
     for _, item in read(data):
@@ -221,6 +227,25 @@ def test_a_damaged_gzip_stream_never_passes_for_a_whole_one(
     items = written(tmp_path, "a.jsonl.gz", flipped(gzip.compress(AS_LINES, mtime=0), flips))
 
     assert good(items) == ROWS or bad(items)
+
+
+def test_members_of_any_length_are_one_file(tmp_path: Path) -> None:
+    texts = [hashlib.sha256(str(index).encode()).hexdigest() for index in range(300)]
+    talks = [json.dumps({"text": text}).encode() for text in texts]
+    members = [gzip.compress(b"\n".join(talks[start : start + 150]) + b"\n") for start in (0, 150)]
+
+    items = written(tmp_path, "a.jsonl.gz", members[0] + b"\0\0" + members[1])
+
+    assert min(map(len, members)) > 2 * PACKED_BYTES
+    assert [item for _, item in items] == [json.loads(talk) for talk in talks]
+
+
+def test_a_line_longer_than_what_is_read_at_once_is_one_row(tmp_path: Path) -> None:
+    long = {"id": "x" * (2 * READ_BYTES + 5)}
+
+    items = written(tmp_path, "a.jsonl", json.dumps(long).encode() + b"\n" + AS_LINES)
+
+    assert [item for _, item in items] == [long, *ROWS]
 
 
 def test_gzip_members_one_after_the_other_are_one_file(tmp_path: Path) -> None:
