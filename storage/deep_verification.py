@@ -125,14 +125,24 @@ def _absent(store: ObjectStore, entries: Iterable[FileEntry]) -> list[str]:
 
 def _unfinished(contents: Contents) -> list[str]:
     """Datasets that were begun and not sealed, closings that were begun."""
-    begun = [key for key in contents.shards if key not in contents.commits]
+    unsealed = [key for key in contents.shards if key not in contents.commits]
     notes = [
         f"{commit_object(key)}: not sealed, although shards were published: unfinished, or given up"
-        for key in sorted(begun, key=lambda key: key.text)
+        for key in sorted(unsealed, key=lambda key: key.text)
         if commit_object(key) not in contents.damaged
     ]
     halves = {place.replace("/shard-0000.json", "/commit.json") for place in contents.closed} - contents.keys
-    return [*notes, *(f"{place}: to be closed; `itpo decide` finishes it" for place in sorted(halves))]
+    begun = [
+        f"_tombstones/{name}.json" for name in sorted(contents.tombstones) if name.startswith("pending-")
+    ]
+    forgetting = [
+        f"{place}: begun and not finished; forgetting the same again finishes it" for place in begun
+    ]
+    return [
+        *notes,
+        *forgetting,
+        *(f"{place}: to be closed; `itpo decide` finishes it" for place in sorted(halves)),
+    ]
 
 
 def _unnamed(found: Sequence[Place], named: Mapping[str, set[FileEntry]]) -> list[str]:

@@ -10,7 +10,6 @@ from types import MappingProxyType
 import pyarrow as pa
 
 from storage import registry
-from storage.listing import list_commits
 from storage.manifests import Commit, FileEntry
 from storage.objects import ObjectStore
 from storage.paths import repository_root
@@ -65,15 +64,11 @@ _POLICIES = MappingProxyType(
 )
 
 
-def browsed_commits(
-    store: ObjectStore, experiment: str | None, *, iteration: int | None = None
-) -> list[Commit]:
-    """The commits whose tables the views show: of one experiment or all, of one iteration or all (None)."""
+def browsed_commits(commits: Sequence[Commit], *, iteration: int | None = None) -> list[Commit]:
+    """Of the commits of a lake those whose tables the views show: of one iteration, or of all (None)."""
     kinds = {kind for view in VIEWS for kind in view.kinds}
     return [
-        commit
-        for commit in list_commits(store, experiment)
-        if _family(commit) in kinds and iteration in (None, commit.key.iteration)
+        commit for commit in commits if _family(commit) in kinds and iteration in (None, commit.key.iteration)
     ]
 
 
@@ -89,17 +84,20 @@ def views_sql(
     reader: Reader,
     experiment: str | None,
     iteration: int | None = None,
+    with_facts: bool = True,
 ) -> str:
     """SQL that creates every view over these commits, and the views of /sql/views.sql on top.
 
     Rows carry `experiment` and `iteration`, their own or else those of their commit, and `commit_iteration`.
+    What commits were made from is told of all of them, whatever the iteration.
     """
+    browsed = browsed_commits(commits, iteration=iteration)
     views = [
-        f"create or replace view {view.name} as\n{_select(view, commits, reader=reader)};\n" for view in VIEWS
+        f"create or replace view {view.name} as\n{_select(view, browsed, reader=reader)};\n" for view in VIEWS
     ]
     policies = _policies_view(store, experiment, iteration=iteration)
     on_top = (repository_root() / "sql" / "views.sql").read_text(encoding="utf-8")
-    receipts = receipt_views(store, experiment)
+    receipts = receipt_views(store, commits, with_facts=with_facts)
     return "\n".join([macros(), *views, policies, receipts, on_top])
 
 

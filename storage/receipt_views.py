@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 from storage import registry
 from storage.facts import read_facts
-from storage.lineage import Lineage, read_lineage
+from storage.lineage import Lineage, lineage_of
 from storage.manifests import Commit, canonical_json
 from storage.objects import ObjectStore
 from storage.policy_sources import PolicySource, policy_sources
@@ -34,12 +34,12 @@ COLUMNS = MappingProxyType(
 )  # fmt: skip
 
 
-def receipt_views(store: ObjectStore, experiment: str | None, *, with_facts: bool = False) -> str:
+def receipt_views(store: ObjectStore, commits: Iterable[Commit], *, with_facts: bool) -> str:
     """SQL that creates the views commits, lineage, commit_files, facts and policy_sources.
 
     Side facts are small objects, read one by one: `facts` is empty unless they are asked for.
     """
-    lineage = read_lineage(store, experiment)
+    lineage = lineage_of(commits)
     experiments = sorted({commit.key.experiment for commit in lineage.commits})
     versions = [version for name in experiments for version in registry.versions(store, name)]
     rows: dict[str, Sequence[Row]] = {

@@ -17,6 +17,7 @@ from storage.digests import file_sha256
 from storage.duck import DEFAULTS, DuckSettings, connect, database, refusal
 from storage.errors import CheckFailed, SqlError
 from storage.lake_views import browsed_commits, read_files, viewed_files, views_sql
+from storage.listing import list_commits
 from storage.objects import ObjectStore
 from storage.paths import repository_root
 from storage.sandbox import check_question, lock
@@ -130,20 +131,29 @@ def open_lake(
     *,
     iteration: int | None = None,
     settings: DuckSettings = DEFAULTS,
+    with_facts: bool = False,
 ) -> duckdb.DuckDBPyConnection:
     """For people: a locked database of views over exactly the committed rows that were asked for.
 
     Of one experiment or of all (None), of one iteration or of all. Base views: conversations, turns,
     quarantine, curated, turn_scores, turn_values, credits, evaluations, evaluation_conversations,
-    evaluation_turns, metrics, policies; then those of sql/views.sql on top. Raises SqlError.
+    evaluation_turns, metrics, policies; those of storage/receipt_views.py, and those of
+    sql/views.sql on top; `facts` has no rows unless `with_facts`. Raises SqlError.
     """
-    commits = browsed_commits(store, experiment, iteration=iteration)
-    files = viewed_files(commits)
+    commits = list(list_commits(store, experiment))
+    files = viewed_files(browsed_commits(commits, iteration=iteration))
     connection = connect(settings)
     try:
         reader = open_reader(connection, store, entries=files, choice=settings.reader)
         connection.execute(
-            views_sql(store, commits, reader=reader, experiment=experiment, iteration=iteration)
+            views_sql(
+                store,
+                commits,
+                reader=reader,
+                experiment=experiment,
+                iteration=iteration,
+                with_facts=with_facts,
+            )
         )
         lock(connection, allowed=reader.allowed(files))
     except duckdb.Error as problem:
@@ -154,7 +164,7 @@ def open_lake(
 
 def views_script(store: ObjectStore, experiment: str | None, *, iteration: int | None = None) -> str:
     """The same views as SQL that a plain DuckDB shell opens from any folder; there is no secret in it."""
-    commits = browsed_commits(store, experiment, iteration=iteration)
+    commits = list(list_commits(store, experiment))
     before, reader = script_reader(store)
     views = views_sql(store, commits, reader=reader, experiment=experiment, iteration=iteration)
     return (

@@ -7,13 +7,14 @@ from functools import cached_property
 from typing import Any
 
 from storage import facts
+from storage.duck import DEFAULTS, DuckSettings
 from storage.errors import SqlError
 from storage.lineage import Lineage, Parent, read_lineage
 from storage.manifests import Commit
 from storage.objects import LakeStore
 from storage.receipts import NO_PARAMETERS, Connection, Row, receipt_rows
 from storage.warehouse import open_lake, sql_digests
-from tasks.context import open_lake_store
+from tasks.context import duck_settings, open_lake_store
 from tasks.options import Options
 
 Told = dict[str, Any]  # Any: what JSON can say
@@ -25,6 +26,7 @@ class Desk:
 
     store: LakeStore
     experiment: str
+    limits: DuckSettings = DEFAULTS
     _answers: dict[tuple[object, ...], list[Row]] = field(default_factory=dict)
 
     @cached_property
@@ -37,7 +39,7 @@ class Desk:
     @cached_property
     def connection(self) -> Connection:
         """The views of the experiment."""
-        return open_lake(self.store, self.experiment)
+        return open_lake(self.store, self.experiment, settings=self.limits)
 
     def rows(self, name: str, parameters: Mapping[str, str] = NO_PARAMETERS) -> list[Row]:
         """What a file of sql/receipts says of the experiment; asked once."""
@@ -58,7 +60,7 @@ class Desk:
 def open_desk(options: Options, experiment: str | None = None) -> Desk:
     """The desk of the configured experiment, or of another in the same lake."""
     config = options.load()
-    return Desk(open_lake_store(config), experiment or config.experiment)
+    return Desk(open_lake_store(config), experiment or config.experiment, limits=duck_settings(config))
 
 
 def told(desk: Desk, commit: Commit) -> Told:
