@@ -44,7 +44,11 @@ STORES: dict[str, Callable[[pytest.FixtureRequest, Path], LakeStore]] = {
 }
 
 
-@pytest.fixture(params=STORES)
+# `make check` asks one server, `make test` both.
+SECOND_SERVER = pytest.param("s3_ministack", marks=pytest.mark.slow)
+
+
+@pytest.fixture(params=[*(name for name in STORES if name != "s3_ministack"), SECOND_SERVER])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> LakeStore:
     return STORES[request.param](request, tmp_path / "lake")
 

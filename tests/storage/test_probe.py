@@ -24,7 +24,7 @@ def all_keys(store: S3Store) -> list[str]:
     return [each["Key"] for each in listed.get("Contents", [])]
 
 
-@pytest.fixture(params=["moto_endpoint", "ministack_endpoint"])
+@pytest.fixture(params=["moto_endpoint", pytest.param("ministack_endpoint", marks=pytest.mark.slow)])
 def new_bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> S3Store:
     """A lake that nobody has probed, on a server that honours conditions."""
     endpoint = request.getfixturevalue(request.param)

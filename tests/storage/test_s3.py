@@ -168,6 +168,7 @@ def in_parts(request: pytest.FixtureRequest) -> S3Store:
     return replace(opened(request.getfixturevalue(request.param)), part_bytes=5 * MIB)
 
 
+@pytest.mark.slow
 def test_a_large_object_goes_in_parts_and_is_created_once(in_parts: S3Store) -> None:
     data = os.urandom(6 * MIB)
 

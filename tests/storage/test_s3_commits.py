@@ -16,6 +16,7 @@ from tests.storage.faulty_proxy import Act, Fault, FaultyLake, answer, drop_afte
 from tests.storage.lake_rows import conversations, metrics, turns
 from tests.storage.servers import client
 
+pytestmark = pytest.mark.slow
 ROLLOUTS, POLICY = CommitKey("sales", "rollouts", 1), CommitKey("sales", "policy", 1)
 
 

@@ -38,9 +38,11 @@ TRANSIENT: dict[str, Act] = {
     "429": answer(429, "TooManyRequests"),
     "409": answer(409, "ConditionalRequestConflict"),
     "dropped": drop_after,
-    "timed_out": hang_after,
 }
-transient = pytest.mark.parametrize("act", TRANSIENT.values(), ids=TRANSIENT)
+HANGS = pytest.param(hang_after, id="timed_out", marks=pytest.mark.slow)
+transient = pytest.mark.parametrize(
+    "act", [*(pytest.param(act, id=name) for name, act in TRANSIENT.items()), HANGS]
+)
 
 
 def store_of(lake: FaultyLake, *, deadline_s: float = 3.0) -> S3Store:
