@@ -179,7 +179,8 @@ def _rows(context: Context, form: Format, unit: Unit, relations: Mapping[str, "R
         return stream_sql(TALKS, relations=given, parameters={}, settings=context.duck)
     given = {name: relations[name] for name in ("conversations", "chosen")}
     parameters = {"every_turn": unit == "turn", "completions": form.completions}
-    return stream_sql(PROMPTS, relations=given, parameters=parameters, settings=context.duck)
+    rows = stream_sql(PROMPTS, relations=given, parameters=parameters, settings=context.duck)
+    return (prompt for row in rows for prompt in shapes.prompt_rows(row))
 
 
 def _records(rows: Iterator[Row], shape: Shape, origin: Origin, left_out: Counter[str]) -> Iterator[Record]:

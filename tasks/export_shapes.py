@@ -1,7 +1,7 @@
 """Rows of the export SQL as the records that other programs read. Nothing here reads or writes anything."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 Row = Mapping[str, object]
@@ -114,6 +114,14 @@ def trl_kto(success: float) -> Callable[[Row, Origin], Record]:
     return record
 
 
+def prompt_rows(row: Row) -> Iterator[Row]:
+    """A row of sql/exports/prompts.sql as one row per prompt, its messages read once."""
+    messages = [] if row["messages_json"] is None else messages_of(row)
+    prompts = row["prompts"]
+    for prompt in prompts if isinstance(prompts, list) else []:
+        yield {**row, **prompt, "messages": messages}
+
+
 def messages_of(row: Row) -> list[Record]:
     """The messages in OpenAI's form: `tool_calls` is a list, where the lake keeps its text."""
     return [_message(item) for item in json.loads(str(row["messages_json"]))]
@@ -126,7 +134,9 @@ def _message(item: Mapping[str, object]) -> Record:
 
 def _parts(row: Row) -> tuple[list[Record], Record]:
     """The prompt, and the assistant's message that follows it."""
-    messages, length = messages_of(row), int(str(row["prompt_messages"]))
+    messages, length = row["messages"], int(str(row["prompt_messages"]))
+    if not isinstance(messages, list):
+        raise TypeError(f"a row of prompts has its messages as a list, not {type(messages).__name__}")
     return messages[:length], messages[length]
 
 
@@ -152,7 +162,7 @@ def _identity(row: Row) -> Record:
 
 def _so_far(row: Row) -> Record:
     """How the prompt ended whenever it was met: a prompt stands for all its conversations, not for one."""
-    return {"outcomes": row["prompt_outcomes"], "mean_outcome": row["prompt_mean_outcome"]}
+    return {"outcomes": row["outcomes"], "mean_outcome": row["mean_outcome"]}
 
 
 def _texts(row: Row, name: str) -> list[str]:

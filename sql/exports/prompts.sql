@@ -1,16 +1,16 @@
--- Grain:  one row per assistant turn of the exported conversations, or per first turn: the history before it
---         is the prompt, the turn the completion. Exported, or left out under exactly one reason.
+-- Grain:  one row per exported conversation, with a list of its prompts: the histories before its assistant turns,
+--         or before the first. Each is exported, or left out under exactly one reason.
 -- Reads:  conversations, chosen   (of one iteration; chosen is the result of chosen.sql)
 -- Params: $every_turn    (false: the first turn of each conversation only)
 --         $completions   (true: the turns themselves are exported as well, so that equal prompts stay)
--- Gives:  beside the conversation's own outcome, how many outcomes are known of all rows of its task with this
---         prompt, and their mean: how hard the prompt was so far
--- Drops:  conversations that chosen.sql leaves out. Of the others names why a row is left out:
+-- Gives:  with each prompt how many of its messages it is, how many outcomes are known of all conversations of the
+--         task that came to this prompt, and their mean: how hard it was so far
+-- Drops:  conversations that chosen.sql leaves out. Of the others names why a prompt is left out:
 --         no_prompt      the assistant spoke first
 --         empty_turn     it neither spoke nor called a tool (only if $completions)
 --         image_tag      the prompt holds the text <image>, which trainers take for the place of a picture
---         same_prompt    an earlier row of the same task has the same prompt (unless $completions)
--- Order:  conversation_id, turn_index
+--         same_prompt    an earlier prompt of the same task is the same (unless $completions)
+-- Order:  conversation_id, the prompts by their turns
 
 with parsed as (
     select
@@ -42,19 +42,30 @@ turns_of_each as (
     from placed
 ),
 
-prompts as (
+histories as (
     select
-        conversation_id,
-        turn_index,
-        place,
-        scenario_id,
-        persona_id,
-        outcome,
+        *,
         list_slice(messages, 1, place - 1)::varchar as prompt,
         coalesce(json_extract_string(messages[place], '$.content'), '') = ''
         and not json_exists(messages[place], '$.tool_calls') as is_empty
     from turns_of_each
     where $every_turn::boolean or turn_index = 0
+),
+
+-- From here on without the words themselves: a window keeps all its rows.
+hashed as (
+    select
+        conversation_id,
+        turn_index,
+        place,
+        outcome,
+        md5(concat_ws(chr(30), scenario_id, persona_id, prompt)) as task_and_prompt,
+        case
+            when place = 1 then 'no_prompt'
+            when $completions::boolean and is_empty then 'empty_turn'
+            when contains(prompt, '<image>') then 'image_tag'
+        end as own_reason
+    from histories
 ),
 
 judged as (
@@ -63,30 +74,44 @@ judged as (
         turn_index,
         place,
         case
-            when place = 1 then 'no_prompt'
-            when $completions::boolean and is_empty then 'empty_turn'
-            when contains(prompt, '<image>') then 'image_tag'
+            when own_reason is not null then own_reason
             when not $completions::boolean and row_number() over same > 1 then 'same_prompt'
         end as left_out,
-        count(outcome) over same_and_all as prompt_outcomes,
-        avg(outcome) over same_and_all as prompt_mean_outcome
-    from prompts
+        count(outcome) over same_and_all as outcomes,
+        avg(outcome) over same_and_all as mean_outcome
+    from hashed
     window
-        same as (partition by scenario_id, persona_id, md5(prompt) order by conversation_id, turn_index),
+        same as (partition by task_and_prompt order by conversation_id, turn_index),
         -- In the same order, so that the last bits of the mean do not depend on the number of threads.
         same_and_all as (
-            partition by scenario_id, persona_id, md5(prompt)
+            partition by task_and_prompt
             order by conversation_id, turn_index
             rows between unbounded preceding and unbounded following
         )
+),
+
+collected as (
+    select
+        conversation_id,
+        bool_or(left_out is null) as is_needed,
+        list(
+            struct_pack(
+                turn_index := turn_index,
+                prompt_messages := (place - 1)::integer,
+                left_out := left_out,
+                outcomes := outcomes,
+                mean_outcome := mean_outcome
+            )
+            order by turn_index
+        ) as prompts
+    from judged
+    group by conversation_id
 )
 
 select
-    judged.conversation_id,
-    judged.turn_index,
-    (judged.place - 1)::integer as prompt_messages,
-    judged.left_out,
-    case when judged.left_out is null then conversations.messages_json end as messages_json,
+    collected.conversation_id,
+    collected.prompts,
+    case when collected.is_needed then conversations.messages_json end as messages_json,
     conversations.group_id,
     conversations.scenario_id,
     conversations.persona_id,
@@ -94,11 +119,9 @@ select
     conversations.simulator,
     conversations.latent_json,
     conversations.outcome,
-    judged.prompt_outcomes,
-    judged.prompt_mean_outcome,
     chosen.reward,
     chosen.export_split
-from judged
+from collected
 inner join conversations using (conversation_id)
 inner join chosen using (conversation_id)
-order by judged.conversation_id, judged.turn_index
+order by collected.conversation_id

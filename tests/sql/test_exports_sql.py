@@ -30,13 +30,14 @@ def reasons(
 
 
 def prompts(rows: Sequence[Row], *, every_turn: bool, completions: bool = False) -> list[dict[str, object]]:
-    """The rows of the prompts of all these conversations."""
+    """The prompts of all these conversations, each beside its conversation."""
     relations: dict[str, pa.Table] = {name: table(name, given) for name, given in
                                       (("conversations", rows), ("curated", ()))}  # fmt: skip
     chosen = run("exports/chosen.sql", relations, ANY)
     given = {"conversations": relations["conversations"], "chosen": chosen}
     parameters = {"every_turn": every_turn, "completions": completions}
-    return run("exports/prompts.sql", given, parameters).to_pylist()
+    found = run("exports/prompts.sql", given, parameters).to_pylist()
+    return [{**row, **prompt} for row in found for prompt in row["prompts"]]
 
 
 def test_what_broke_or_never_spoke_is_left_out_and_an_unknown_outcome_is_not() -> None:
@@ -101,7 +102,7 @@ def test_equal_openings_of_a_task_are_one_prompt_with_all_their_outcomes() -> No
     found = prompts(rows, every_turn=False)
 
     assert [row["left_out"] for row in found] == [None, "same_prompt", "same_prompt", None]
-    assert (found[0]["prompt_outcomes"], found[0]["prompt_mean_outcome"]) == (2, 0.5)
+    assert (found[0]["outcomes"], found[0]["mean_outcome"]) == (2, 0.5)
     assert [row["messages_json"] is None for row in found] == [False, True, True, False]
 
 

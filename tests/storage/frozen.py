@@ -1,7 +1,7 @@
 """What is frozen of a schema version: its columns, and what its fixture lake holds and answers."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -50,21 +50,25 @@ def columns_of(schemas: Mapping[str, pa.Schema] = SCHEMAS) -> dict[str, list[dic
     }
 
 
-def facts_of(store: ObjectStore) -> dict[str, object]:
-    """Digests of all commits, of their files and of the registry, and what the views answer."""
+def facts_of(store: ObjectStore, *, without: Container[str] = ()) -> dict[str, object]:
+    """Digests of all commits, of their files and of the registry, and what the views answer.
+
+    `without` names questions that are not asked.
+    """
     found = list(list_commits(store, EXPERIMENT))
     return {
         "commits": {commit.key.text: commit.digest for commit in found},
         "data_digests": {entry.key: entry.data_digest for commit in found for entry in commit.files},
         "registry": [event.digest for event in registry.events(store, EXPERIMENT)],
-        "answers": answers_of(store),
+        "answers": answers_of(store, without=without),
     }
 
 
-def answers_of(store: ObjectStore) -> dict[str, object]:
-    """The rows of every question, as JSON keeps them."""
+def answers_of(store: ObjectStore, *, without: Container[str] = ()) -> dict[str, object]:
+    """The rows of the questions, as JSON keeps them."""
+    asked = {name: text for name, text in QUESTIONS.items() if name not in without}
     with open_lake(store, EXPERIMENT) as connection:
-        rows = {name: ask(connection, text, rows=1000).rows for name, text in QUESTIONS.items()}
+        rows = {name: ask(connection, text, rows=1000).rows for name, text in asked.items()}
     return json.loads(json.dumps(rows))
 
 
