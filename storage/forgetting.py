@@ -5,17 +5,17 @@ in its own place. Parents come before their children, so that every digest that 
 moment one that its parent has or had. `docs/forgetting.md` says what is removed and what cannot be.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from storage import tombstones, weights
 from storage.datasets import Dataset, named_keys, read_dataset, read_datasets
 from storage.errors import StorageError
-from storage.forget_look import PAGE_KINDS, Found, unnamed_traces
-from storage.lake_places import places
+from storage.forget_look import Found, unnamed_traces
+from storage.lake_places import Place, places
 from storage.lineage import Lineage, lineage_of
 from storage.manifests import Commit, CommitKey, FileEntry
 from storage.objects import LakeStore, ObjectStore
-from storage.rewriting import Artifacts, Removal, rewrite
+from storage.rewriting import Removal, rewrite
 from storage.tombstones import NothingToForget, Pending, Renewed, Selector, Tombstone
 
 _PASSES = 8
@@ -49,8 +49,11 @@ def resume(store: LakeStore, selector: Selector, *, render: Render) -> Tombstone
 
 def finish(store: LakeStore, pending: Pending, *, render: Render) -> Tombstone:
     """Do what the record says, as far as it is not done; any number of processes may do it at once."""
+    pages = _Pages(store, pending, render)
     for _ in range(_PASSES):
-        if not _one_pass(store, pending, render=render):
+        if _data_changed(store, pending):
+            pages.are_stale()
+        elif not _pages_changed(store, pending, pages):
             break
     else:
         raise StorageError(
@@ -63,19 +66,29 @@ def finish(store: LakeStore, pending: Pending, *, render: Render) -> Tombstone:
     return tombstone
 
 
-def _one_pass(store: LakeStore, pending: Pending, *, render: Render) -> bool:
-    """Rewrite what needs it, data before the pages that are made from it; False when nothing did."""
-    datasets = read_datasets(store)
-    lineage = lineage_of(dataset.commit for dataset in datasets if dataset.commit is not None)
-    digests = {old: commit.digest for old, commit in lineage.by_digest.items() if old != commit.digest}
+def _data_changed(store: LakeStore, pending: Pending) -> bool:
+    """Take the rows out wherever they are; False when they were nowhere any more."""
     changed = False
-    for dataset in _parents_first(datasets, lineage):
-        removal = Removal(pending.marked, pending.forgetting, digests)
-        artifacts = _artifacts(store, pending, render=render) if dataset.key.text in pending.pages else None
-        if rewrite(store, dataset, removal=removal, artifacts=artifacts):
+    for dataset, digests in _parents_first(store):
+        if rewrite(store, dataset, removal=Removal(pending.marked, pending.forgetting, digests)):
             changed = True
             digests |= _new_digests(store, dataset)
     return changed
+
+
+def _pages_changed(store: LakeStore, pending: Pending, pages: "_Pages") -> bool:
+    """Put new pages in the place of those that showed a trace; False when all of them are new."""
+    shown = [each for each in _parents_first(store) if each[0].key.text in pending.pages]
+    changed = [
+        rewrite(
+            store,
+            dataset,
+            removal=Removal(pending.marked, pending.forgetting, digests),
+            artifacts=pages.of,
+        )
+        for dataset, digests in shown
+    ]
+    return any(changed)
 
 
 def _new_digests(store: ObjectStore, dataset: Dataset) -> dict[str, str]:
@@ -83,45 +96,58 @@ def _new_digests(store: ObjectStore, dataset: Dataset) -> dict[str, str]:
     return {} if now is None else {each.digest: now.digest for each in now.supersedes}
 
 
-def _parents_first(datasets: Sequence[Dataset], lineage: Lineage) -> list[Dataset]:
-    """Datasets before what was made from them, and pages after everything, as they show everything."""
-    depth: dict[CommitKey, int] = {}
+def _parents_first(store: ObjectStore) -> list[tuple[Dataset, dict[str, str]]]:
+    """Datasets before what was made from them, each with today's digest of every commit that had another.
 
-    def depth_of(commit: Commit) -> int:
-        if commit.key not in depth:
-            depth[commit.key] = 0  # a chain of digests has no circles; this ends a damaged one
-            parents = [each.commit for each in lineage.parents(commit) if each.commit is not None]
-            depth[commit.key] = 1 + max(map(depth_of, parents), default=0)
-        return depth[commit.key]
-
-    # What is not sealed has no children. Oldest iterations first among equals.
-    unsealed = 1 + max((depth_of(commit) for commit in lineage.commits), default=0)
-    return sorted(
+    They all share one such mapping, so that a parent's new digest is known when its children come.
+    """
+    datasets = read_datasets(store)
+    lineage = lineage_of(dataset.commit for dataset in datasets if dataset.commit is not None)
+    digests = {old: commit.digest for old, commit in lineage.by_digest.items() if old != commit.digest}
+    depths: dict[CommitKey, int] = {}
+    # What is not sealed has no children.
+    unsealed = 1 + max((_depth(each, lineage, depths) for each in lineage.commits), default=0)
+    ordered = sorted(
         datasets,
-        key=lambda each: (
-            each.key.kind.startswith(PAGE_KINDS),
-            unsealed if each.commit is None else depth_of(each.commit),
-            each.key.experiment,
-            each.key.iteration,
-        ),
+        key=lambda each: unsealed if each.commit is None else _depth(each.commit, lineage, depths),
     )
+    return [(dataset, digests) for dataset in ordered]
 
 
-def _artifacts(store: LakeStore, pending: Pending, *, render: Render) -> Artifacts:
-    """New pages in the place of those that showed a trace; other artifacts stay."""
-    gone = set(pending.objects)
+def _depth(commit: Commit, lineage: Lineage, depths: dict[CommitKey, int]) -> int:
+    if commit.key not in depths:
+        depths[commit.key] = 0  # a chain of digests has no circles; this ends a damaged one
+        parents = [each.commit for each in lineage.parents(commit) if each.commit is not None]
+        depths[commit.key] = 1 + max((_depth(each, lineage, depths) for each in parents), default=0)
+    return depths[commit.key]
 
-    def renewed(commit: Commit) -> Mapping[str, FileEntry]:
-        if not any(entry.key in gone for entry in commit.artifacts.values()):
-            return commit.artifacts
-        kept = {name: entry for name, entry in commit.artifacts.items() if entry.key not in gone}
-        made = {
-            name: weights.put_bytes(store, commit.key, name=name, data=data)
-            for name, data in render(commit).items()
-        }
-        return {**kept, **made}
 
-    return renewed
+class _Pages:
+    """The pages of commits as they are without the rows, made once as long as no data changes."""
+
+    def __init__(self, store: LakeStore, pending: Pending, render: Render) -> None:
+        self._store, self._render = store, render
+        self._gone = set(pending.objects)
+        self._made: dict[CommitKey, Mapping[str, FileEntry]] = {}
+
+    def are_stale(self) -> None:
+        """Rows went away: what was made before may still show them."""
+        self._made.clear()
+
+    def of(self, commit: Commit) -> Mapping[str, FileEntry]:
+        """New pages; other artifacts stay, and one that showed a trace and is not made anew goes.
+
+        They are made also where the page is no longer the one that was seen: a process that forgets somebody
+        else may have made it while the rows were still there.
+        """
+        if self._made.get(commit.key) != commit.artifacts:
+            kept = {name: entry for name, entry in commit.artifacts.items() if entry.key not in self._gone}
+            made = {
+                name: weights.put_bytes(self._store, commit.key, name=name, data=data)
+                for name, data in self._render(commit).items()
+            }
+            self._made[commit.key] = {**kept, **made}
+        return self._made[commit.key]
 
 
 def _sweep(store: LakeStore, pending: Pending) -> None:
@@ -129,9 +155,14 @@ def _sweep(store: LakeStore, pending: Pending) -> None:
     everything = places(store, None)
     named = named_keys(read_datasets(store, everything))
     traces = unnamed_traces(store, everything, named=named, marks=pending.marked)
-    there = {place.key for place in everything} & set(pending.objects)
-    for key in sorted({*traces, *there} - named):
+    gone = {place.key for place in everything if place.key in pending.objects or _is_old_page(place, pending)}
+    for key in sorted({*traces, *gone} - named):
         store.delete(key)
+
+
+def _is_old_page(place: Place, pending: Pending) -> bool:
+    """Whether it lies beside a page that was made anew: one that came in between may show a trace too."""
+    return place.sort == "artifacts" and place.commit is not None and place.commit.text in pending.pages
 
 
 def _tombstone(store: ObjectStore, pending: Pending) -> Tombstone:

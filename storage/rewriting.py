@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from storage.commits import checked_bytes
-from storage.datasets import Dataset
+from storage.datasets import Dataset, named_keys, read_dataset
 from storage.digests import data_digest, file_sha256
 from storage.errors import ClosedIteration, ObjectMissing
-from storage.forget_search import read_columns
+from storage.forget_search import columns_of, read_columns
 from storage.manifests import (
     Commit,
     FileEntry,
@@ -68,36 +68,57 @@ def rewrite(
 
     `artifacts`, if given, says what stands in the place of the commit's artifacts.
     """
-    renewed = _Renewed(store, dataset, removal)
-    changed = [renewed.swap_shard(manifest) for manifest in dataset.manifests]
-    changed.append(renewed.swap_commit(artifacts))
+    made: set[str] = set()
+    try:
+        renewed = _Renewed(store, dataset, removal, made)
+        changed = [renewed.swap_shard(manifest) for manifest in dataset.manifests]
+        changed.append(renewed.swap_commit(artifacts))
+    except _LostSwap:
+        _take_back(store, dataset, made)
+        return True  # another process changed it: it is read again
     renewed.delete_replaced()
     return any(changed)
+
+
+def _take_back(store: LakeStore, dataset: Dataset, made: set[str]) -> None:
+    """Delete the files that were made in vain: they may hold rows that the other process removed.
+
+    Nobody is about to name them: whoever made the same from the same files loses the same swap.
+    """
+    shards = [manifest.shard for manifest in dataset.manifests]
+    for key in sorted(made - named_keys([read_dataset(store, dataset.key, shards=shards)])):
+        store.delete(key)
+
+
+class _LostSwap(Exception):
+    """What was to be swapped is not what was read any more."""
 
 
 class _Renewed:
     """The files of one dataset and what takes their place."""
 
-    def __init__(self, store: LakeStore, dataset: Dataset, removal: Removal) -> None:
+    def __init__(self, store: LakeStore, dataset: Dataset, removal: Removal, made: set[str]) -> None:
         self._store = store
+        self._made = made
         self._dataset = dataset
         self._removal = removal
         self._entries = {entry.key: self._without(entry) for entry in dataset.files}
-        self._replaced: dict[str, set[str]] = {}  # per object that was swapped: what only its old form names
+        self._replaced: set[str] = set()  # what only the old forms of manifests and commit name
         self._is_dirty = any(key != entry.key for key, entry in self._entries.items())
 
     def swap_shard(self, manifest: ShardManifest) -> bool:
         """Put the manifest's new form in its place; one that nobody sealed also follows renamed parents."""
         if not self._is_dirty and self._dataset.commit is not None:
             return False
-        files = tuple(self._entry(entry) for entry in manifest.files)
+        files = tuple(self._entries[entry.key] for entry in manifest.files)
         later = replace(manifest, files=files, inputs=self._renamed(manifest.inputs))
         if later == manifest:
             return False
         place = shard_key(manifest.key, manifest.shard)
         found = self._store.get_tagged(place)
-        if decode_shard(found.data, place=place) == manifest:
-            self._swap(place, found, encode_shard(later), old=manifest.files, new=files)
+        if decode_shard(found.data, place=place) != manifest:
+            raise _LostSwap
+        self._swap(place, found, encode_shard(later), old=manifest.files, new=files)
         return True
 
     def swap_commit(self, artifacts: Artifacts | None) -> bool:
@@ -107,7 +128,9 @@ class _Renewed:
         if found is None:
             return False
         commit = decode_commit(found.data, place=place)
-        files = tuple(self._entry(entry) for entry in commit.files)
+        if any(entry.key not in self._entries for entry in commit.files):
+            raise _LostSwap
+        files = tuple(self._entries[entry.key] for entry in commit.files)
         made = dict(commit.artifacts) if artifacts is None else dict(artifacts(commit))
         if (files, made) == (commit.files, dict(commit.artifacts)):
             return False
@@ -117,9 +140,9 @@ class _Renewed:
         return True
 
     def delete_replaced(self) -> None:
-        """Remove the files that only old forms named; of a swap that was lost nothing is removed."""
+        """Remove the files that only the old forms named."""
         kept = {entry.key for entry in self._entries.values()}
-        for key in sorted({key for keys in self._replaced.values() for key in keys} - kept):
+        for key in sorted(self._replaced - kept):
             self._store.delete(key)
 
     def _superseding(
@@ -141,50 +164,51 @@ class _Renewed:
         old: tuple[FileEntry, ...],
         new: tuple[FileEntry, ...],
     ) -> None:
-        if self._store.replace(place, data, tag=found.tag):
-            self._replaced[place] = {entry.key for entry in old} - {entry.key for entry in new}
-
-    def _entry(self, entry: FileEntry) -> FileEntry:
-        if entry.key not in self._entries:
-            self._entries[entry.key] = self._without(entry)
-        return self._entries[entry.key]
+        if not self._store.replace(place, data, tag=found.tag):
+            raise _LostSwap
+        self._replaced |= {entry.key for entry in old} - {entry.key for entry in new}
 
     def _without(self, entry: FileEntry) -> FileEntry:
         """The file without the marked rows, stored; the file itself where none of its rows is marked."""
+        column = marked_column(entry.table)
+        if column is None:
+            return entry
         try:
-            marked = marked_rows(self._store, entry, marks=self._removal.marks)
-            if not marked.any():
-                return self._following(entry)
-            table = decode(entry.table, checked_bytes(self._store, entry), key=entry.key)
+            data = checked_bytes(self._store, entry)
         except ObjectMissing:
             return self._following(entry)
-        return _put(self._store, entry, table.filter(pa.array(~marked)))
+        marked = self._removal.marks.mask(columns_of(data, columns=[column])[column])
+        if not marked.any():
+            return entry
+        return self._put(entry, decode(entry.table, data, key=entry.key).filter(pa.array(~marked)))
+
+    def _put(self, entry: FileEntry, table: pa.Table) -> FileEntry:
+        # The stored columns stay as they were written: a file of an earlier schema version stays one.
+        table = table.combine_chunks()
+        data = encode(table)
+        sha256 = file_sha256(data)
+        key = f"{entry.key.rpartition('/')[0]}/{entry.table}-{sha256[:32]}.parquet"
+        if self._store.create(key, data):
+            self._made.add(key)
+        return FileEntry(entry.table, key, sha256, len(data), table.num_rows, data_digest(table))
 
     def _following(self, entry: FileEntry) -> FileEntry:
-        """What the shard's manifest has in the place of a file that a commit still names and that is gone.
+        """What the shard's manifest has in the place of a file that is gone.
 
-        A commit that was sealed while its manifests were being swapped can name such a file.
+        A commit that was sealed while its manifests were being swapped can name such a file. One that its own
+        manifest still names is lost: that is for `verify` to say.
         """
-        named = {file.key for manifest in self._dataset.manifests for file in manifest.files}
-        if entry.key in named or not self._dataset.manifests or self._store.list(entry.key):
-            return entry
-        folder = entry.key.rpartition("/")[0]
-        files = (file for manifest in self._dataset.manifests for file in manifest.files)
-        beside = [f for f in files if f.table == entry.table and f.key.startswith(f"{folder}/")]
-        return beside[0] if len(beside) == 1 else entry
+        for manifest in self._dataset.manifests:
+            place = shard_key(manifest.key, manifest.shard)
+            if decode_shard(self._store.get(place), place=place) != manifest:
+                raise _LostSwap
+            beside = {file.table: file for file in manifest.files}
+            if f"/shard={manifest.shard:04d}/" in entry.key and entry.table in beside:
+                return beside[entry.table]
+        return entry
 
     def _renamed(self, values: Mapping[str, str]) -> dict[str, str]:
         return {name: self._removal.digests.get(value, value) for name, value in values.items()}
-
-
-def _put(store: ObjectStore, entry: FileEntry, table: pa.Table) -> FileEntry:
-    # The stored columns stay as they were written: a file of an earlier schema version stays one.
-    table = table.combine_chunks()
-    data = encode(table)
-    sha256 = file_sha256(data)
-    key = f"{entry.key.rpartition('/')[0]}/{entry.table}-{sha256[:32]}.parquet"
-    store.create(key, data)
-    return FileEntry(entry.table, key, sha256, len(data), table.num_rows, data_digest(table))
 
 
 def _look(store: LakeStore, place: str) -> Tagged | None:

@@ -84,7 +84,8 @@ def quarantine() -> pa.Table:
         (8, "quarantined", "unreadable: not JSON", f'{{"messages": [{{"content": "{LATER[:32]}'),
         (9, "quarantined", "missing_messages: the row has no `messages`",
          json.dumps({"metadata": {"user": USER}, "text": DAMAGED})),
-        (10, "quarantined", "reused_id: the id 'log' is taken by row 1 of chat.jsonl, which says something else",
+        (10, "quarantined",
+         "reused_id: the id 'x' is taken by row 1 of chat.jsonl, which says something else",
          json.dumps({"id": f"log-{ANN}", "messages": [{"role": "user", "content": DAMAGED}]})),
         (11, "duplicate", "duplicate: repeats row 3 of chat.jsonl", log_row(BOB)),
     ]  # fmt: skip
