@@ -15,18 +15,26 @@ from pathlib import Path
 
 import pytest
 
-from storage import registry
+from storage import commits, registry
+from storage.commits import CommitKey
+from storage.deep_verification import verify_deep
 from storage.errors import ConflictingCommit
+from storage.lake_places import UNKNOWN
 from storage.listing import list_commits
 from storage.stores import open_store
 from storage.verification import verify
 from storage.warehouse import ask, open_lake
-from tasks import pipeline
+from tasks import pipeline, where, why
 from tasks.context import Context
+from tasks.metrics import figures_of
+from tasks.receipts import Desk
 from tests.loop.tiny import tiny_config, tiny_options
 
 KINDS = {"rollouts", "curated", "reward", "credit", "policy", "evaluation", "report"}
 STAGES = tuple(stage for stage in pipeline.ONLINE_STAGES if stage != "fit_q")
+REWARD = CommitKey("tiny", "reward", 1)
+CREDITED = "select conversation_id from credits order by 1"
+TRAINED_ON = "select count(distinct conversation_id) from credits where iteration = 1"
 pytestmark = pytest.mark.slow
 
 
@@ -149,6 +157,32 @@ def test_every_byte_of_the_lake_verifies_and_a_flipped_one_is_named(lake: Path, 
     ]
     assert len(problems) == 1
     assert victim.name in problems[0]
+
+
+def test_a_deep_walk_finds_nothing_and_knows_every_object(lake: Path):
+    report = verify_deep(open_store(str(lake)), None)
+
+    assert (report.problems, report.notes) == ((), ())
+    assert UNKNOWN not in report.objects
+    assert sum(report.objects.values()) == len(open_store(str(lake)).list(""))
+
+
+def test_a_policy_leads_back_to_the_logs_and_a_conversation_forward_to_the_policy(lake: Path):
+    desk = Desk(open_store(str(lake)), "tiny")
+    receipt = why.receipt_of(desk, "tiny/v0001")
+    learnt = {(row["relation"], row["source_key"]): row["conversations"] for row in receipt["learnt_from"]}
+    fitted = figures_of(desk.store, commits.read(desk.store, REWARD))
+
+    trail = where.trail_of(desk, ask(desk.connection, CREDITED, rows=1).rows[0][0])
+
+    assert receipt["breaks"] == []
+    assert [log["conversations"] for log in receipt["logs"]] == [320]
+    assert learnt["direct", "tiny/credit/0001"] == count(lake, TRAINED_ON)
+    taught = sum(
+        row["conversations"] - row["heldout"] for row in receipt["learnt_from"] if row["relation"] == "reward"
+    )
+    assert taught == fitted["fit_reward/labelled"]
+    assert ("direct", "tiny/v0001") in [(row["relation"], row["policy_version"]) for row in trail["policies"]]
 
 
 def test_a_killed_run_finishes_with_the_same_digests(lake: Path, tmp_path: Path):
