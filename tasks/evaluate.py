@@ -6,6 +6,7 @@ from itpo_core.identifiers import derive_seed, stable_id
 from itpo_core.rollout import RolloutSpec, run_conversations
 from itpo_core.types import Conversation, Scenario, Split
 from storage import commits, registry
+from storage.errors import MissingPolicy
 from storage.registry import PolicyVersion
 from storage.rows import Table, concat
 from storage.warehouse import run_checks, run_sql
@@ -41,7 +42,11 @@ def run(context: Context) -> StageResult:
 def evaluation_arms(context: Context) -> dict[str, PolicyVersion]:
     """Who is compared, by role; roles that fall on the same version are kept apart only in name."""
     by_name = {version.name: version for version in registry.versions(context.store, context.experiment)}
-    candidate = by_name[registry.version_name(context.experiment, context.iteration)]
+    name = registry.version_name(context.experiment, context.iteration)
+    if name not in by_name:
+        stage = "train-policy" if context.iteration else "warm-start"
+        raise MissingPolicy(f"{name} is not registered: run `itpo {stage}`, then evaluate again")
+    candidate = by_name[name]
     arms = {"candidate": candidate}
     if candidate.parent is not None:
         incumbent = by_name[candidate.parent]

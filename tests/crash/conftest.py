@@ -10,6 +10,7 @@ import pytest
 
 from tests.crash.forks import Conductor
 from tests.crash.forks import conductor as open_conductor
+from tests.crash.grounds import MakeGround, ground_on
 from tests.crash.matrix import Unbroken, run_unbroken
 
 
@@ -29,6 +30,12 @@ def unbroken(conductor: Conductor, tmp_path_factory: pytest.TempPathFactory) -> 
     with open(folder / "lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return _made_once(folder / "steps.pickle", conductor)
+
+
+@pytest.fixture(params=["local", pytest.param("moto", marks=pytest.mark.e2e)])
+def ground(request: pytest.FixtureRequest, tmp_path: Path) -> MakeGround:
+    """How a worker gets a lake of its own, on either store."""
+    return ground_on(request, tmp_path)
 
 
 def _made_once(kept: Path, conductor: Conductor) -> list[Unbroken]:

@@ -40,9 +40,13 @@ def stop() -> None:
 
 @dataclass
 class Gate:
-    """What a store's calls pass. `at` None: they are only counted; a call inside a call is not one."""
+    """What a store's calls pass; with neither `at` nor `before` they are only counted.
+
+    A call inside a call is not one. `before` is how the call is recorded that is not to begin yet.
+    """
 
     at: Point | None = None
+    before: str | None = None
     action: Callable[[], None] = die
     calls: list[str] = field(default_factory=list)  # as in `create sales/rollouts/…`, in order
     writes: set[int] = field(default_factory=set)  # the calls that came to write a file
@@ -59,6 +63,9 @@ class Gate:
             self._here.call = number = len(self.calls)
             self.calls.append(what)
         try:
+            if self.before is not None and what.startswith(self.before):
+                self.before = None
+                self.action()
             self._pass(Point(number, "before"))
             yield
         finally:

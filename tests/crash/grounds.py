@@ -1,12 +1,16 @@
 """Places that can be put back to how a lake lay before a step, and say byte for byte how it lies now."""
 
+import functools
 import hashlib
 import os
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+import pytest
 
 from storage.probe import PROBES, require_conditional_writes
 from storage.s3 import S3Store
@@ -34,6 +38,9 @@ class Ground(Protocol):
     def read(self, key: str) -> bytes:
         """The bytes of an object."""
         ...
+
+
+MakeGround = Callable[[int], Ground]  # of the worker with this number
 
 
 @dataclass
@@ -107,6 +114,14 @@ class BucketGround:
         return {"Bucket": bucket, "Key": f"{prefix}/{key}"}
 
 
+def ground_on(request: pytest.FixtureRequest, folder: Path) -> MakeGround:
+    """The same of a fixture's parameter: `local`, or the name of a server."""
+    if request.param == "local":
+        return functools.partial(local_ground, folder)
+    endpoint = request.getfixturevalue(f"{request.param}_endpoint")
+    return functools.partial(bucket_ground, request.getfixturevalue(f"{request.param}_lake"), endpoint)
+
+
 def local_ground(folder: Path, number: int) -> LocalGround:
     """A folder of the worker's own."""
     return LocalGround(folder / f"lake-{number}")
@@ -128,24 +143,21 @@ def _probe(uri: str) -> None:
 
 def folder_state(folder: Path) -> State:
     """Hash of every file below the folder; names that were drawn by chance are made alike."""
-    return {
-        _UNFINISHED.sub(".tmp-", path.relative_to(folder).as_posix()): hashlib.sha256(
-            path.read_bytes()
-        ).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".lock"
-    }
+    found = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock"]
+    return {_UNFINISHED.sub(".tmp-", path.relative_to(folder).as_posix()): _hash(path) for path in found}
 
 
-def fingerprint(ground: Ground, *, scratch: Path) -> str:
-    """One text for everything that a re-run can find: the lake, and the scratch files that are read again.
+def fingerprint(ground: Ground, *, before: State, scratch: Path) -> str:
+    """One text for what a step has left since `before` that a re-run can find: objects and scratch files.
 
     Of leases only whether somebody holds them, of side facts and logs only that they are there: they hold
     process numbers and times.
     """
-    lake = {key: _told(ground, key, value) for key, value in ground.state().items()}
+    now = ground.state()
+    lake = {key: _told(ground, key, value) for key, value in now.items() if before.get(key) != value}
+    lost = sorted(set(before) - set(now))
     work = folder_state(scratch / "work") if (scratch / "work").is_dir() else {}
-    return hashlib.sha256(repr((sorted(lake.items()), sorted(work.items()))).encode()).hexdigest()
+    return hashlib.sha256(repr((sorted(lake.items()), lost, sorted(work.items()))).encode()).hexdigest()
 
 
 def changed(before: State, now: State) -> list[str]:
@@ -156,6 +168,17 @@ def changed(before: State, now: State) -> list[str]:
 def is_lease(key: str) -> bool:
     """Whether the object is one of the few that change."""
     return "/_leases/" in key
+
+
+def _hash(path: Path) -> str:
+    stat = path.stat()
+    return _hash_of(path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _hash_of(path: Path, inode: int, modified_ns: int, size: int) -> str:
+    """A file that lies there again, as a link to the same one, is not read again."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _told(ground: Ground, key: str, value: str) -> str:

@@ -8,7 +8,7 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,13 +16,13 @@ from pathlib import Path
 from storage.stores import open_store
 from tests.crash.forks import ChildFailed, fork
 from tests.crash.gates import KILLED, Gate, Point
-from tests.crash.grounds import Ground, LocalGround, changed, copied_scratch, fingerprint
+from tests.crash.grounds import Ground, LocalGround, MakeGround, changed, copied_scratch, fingerprint
 from tests.crash.steps import (
     Seen,
     Step,
-    config_with_q,
     import_everything,
     look,
+    loop_config,
     problems_of,
     run_step,
     steps_of,
@@ -31,7 +31,6 @@ from tests.crash.steps import (
 
 MATRIX_LIMIT_S = 3600.0
 PART_S = 40.0  # about how long one part of a step's points may take, so that workers end together
-MakeGround = Callable[[int], Ground]  # of the worker with this number
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ def run_unbroken(folder: Path) -> list[Unbroken]:
     """
     import_everything()
     lake, scratch = LocalGround(folder / "unbroken" / "lake"), folder / "unbroken" / "scratch"
-    config, done = config_with_q(lake.uri), list[Unbroken]()
+    config, done = loop_config(lake.uri), list[Unbroken]()
     for step in (*steps_of(0, config), *steps_of(1, config)):
         start = folder / "starts" / step.name
         _keep_start(start, lake=lake.folder, scratch=scratch)
@@ -141,32 +140,40 @@ def _work(order: Order, ground: Ground, units: Iterable[Unit], *, number: int) -
 
 def _kill_at_points(unit: Unit, ground: Ground, *, scratch: Path, every: bool) -> Tally:
     tally, seen = Tally(), set[str]()
+    _lay(ground, unit.unbroken.start, scratch)
+    before = ground.state()
     for point in unit.points:
         what = f"{unit.unbroken.step.name} killed {point.moment} {unit.unbroken.calls[point.call]!r}"
         _lay(ground, unit.unbroken.start, scratch)
-        before = ground.state()
-        status = _killed(unit.unbroken.step, ground, point, scratch=scratch)
-        tally.killed += status == KILLED
-        if status != KILLED:
-            tally.failures.append(f"{what}: the process ended with {status}")
+        survivor = _kill(unit.unbroken.step, ground, point, scratch=scratch)
+        if survivor is not None:
+            tally.failures.append(f"{what}: it did not die: {survivor}")
             continue
-        left = fingerprint(ground, scratch=scratch)
-        if left in seen and not every:
-            continue
-        seen.add(left)
-        problems = _run_again(unit.unbroken, ground, scratch=scratch)
-        problems += [f"{key} was changed" for key in changed(before, ground.state())]
-        tally.failures += [f"{what}: {problem}" for problem in problems]
+        tally.killed += 1
+        left = fingerprint(ground, before=before, scratch=scratch)
+        if left not in seen or every:
+            seen.add(left)
+            problems = _run_again(unit.unbroken, ground, scratch=scratch)
+            problems += [f"{key} was changed" for key in changed(before, ground.state())]
+            tally.failures += [f"{what}: {problem}" for problem in problems]
     tally.states = len(seen)
     return tally
 
 
-def _killed(step: Step, ground: Ground, point: Point, *, scratch: Path) -> int:
-    def life() -> None:
-        use_scratch(scratch)
-        run_step(step, config_with_q(ground.uri), gate=Gate(point), attempt="killed")
+def _kill(step: Step, ground: Ground, point: Point, *, scratch: Path) -> str | None:
+    """None when the process died at the point; what else came of it otherwise."""
 
-    return fork(life).wait()
+    def life() -> str:
+        use_scratch(scratch)
+        return str(run_step(step, loop_config(ground.uri), gate=Gate(point), attempt="killed"))
+
+    child = fork(life)
+    if child.wait() == KILLED:
+        return None
+    try:
+        return child.answer()
+    except ChildFailed as failed:
+        return str(failed)
 
 
 def _run_again(unbroken: Unbroken, ground: Ground, *, scratch: Path) -> list[str]:
@@ -176,7 +183,7 @@ def _run_again(unbroken: Unbroken, ground: Ground, *, scratch: Path) -> list[str
         use_scratch(scratch)
         store = open_store(ground.uri)
         early = look(store)
-        again = run_step(unbroken.step, config_with_q(ground.uri), gate=Gate(), attempt="again")
+        again = run_step(unbroken.step, loop_config(ground.uri), gate=Gate(), attempt="again")
         # Nothing but this step's own outputs can be damaged: the bytes of all others are compared.
         own = [name for name in unbroken.seen.digests if name not in at_start]
         return [
@@ -225,7 +232,7 @@ def _counted(step: Step, ground: Ground, *, scratch: Path, start: Path) -> Unbro
     def life() -> Unbroken:
         use_scratch(scratch)
         gate, began = Gate(), time.monotonic()
-        made = run_step(step, config_with_q(ground.uri), gate=gate, attempt="unbroken")["made"]
+        made = run_step(step, loop_config(ground.uri), gate=gate, attempt="unbroken")["made"]
         seconds, seen = time.monotonic() - began, look(open_store(ground.uri))
         return Unbroken(step, made, seen, start, gate.points(), gate.calls, seconds)
 

@@ -1,10 +1,11 @@
 """The smallest loop that runs every stage: its configuration, its steps, and one step as a function."""
 
+import gc
 import importlib
 import os
 import pkgutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,9 @@ SMALL: dict[str, Any] = {  # Any: JSON values by dotted key
     "evaluate.seen_scenarios": 4,
     "evaluate.bootstrap": 50,
 }
+# This estimator asks for a critic, so that `fit_q` is a stage of the loop.
 WITH_Q: dict[str, Any] = {"credit.advantage": "ppo", "q.first_epochs": 1}  # Any: as above
+WITHOUT_Q: dict[str, Any] = {"credit.advantage": "grpo"}  # Any: as above
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +74,9 @@ class Seen:
     events: list[tuple[str, str, str, str]]
 
 
-def small_config(lake: str, **changes: Any) -> Config:  # Any: JSON values
-    """The smallest experiment in this lake; `changes` use double underscores for dots."""
-    dotted = {key.replace("__", "."): value for key, value in changes.items()}
-    return load(CONFIG_FILE, overrides={**SMALL, "lake.root": lake, **dotted})
-
-
-def config_with_q(lake: str) -> Config:
-    """The same with an estimator that asks for a critic, so that `fit_q` is a stage of the loop too."""
-    return load(CONFIG_FILE, overrides={**SMALL, **WITH_Q, "lake.root": lake})
+def loop_config(lake: str, settings: Mapping[str, Any] | None = None) -> Config:  # Any: JSON values
+    """The small experiment in this lake, with a critic, and with these settings by dotted key."""
+    return load(CONFIG_FILE, overrides={**SMALL, **WITH_Q, "lake.root": lake, **(settings or {})})
 
 
 def steps_of(iteration: int, config: Config) -> list[Step]:
@@ -101,11 +98,6 @@ def run_step(step: Step, config: Config, *, gate: Gate, attempt: str) -> dict[st
         return {"resumed": False, "made": str(claimed)}
     result = pipeline.run_in(context, step.stage, shard=step.shard)
     return {"resumed": result["resumed"], "made": f"{result['commit']} {result['digest']}"}
-
-
-def run_steps(steps: Sequence[Step], config: Config, *, attempt: str) -> list[dict[str, Any]]:
-    """One step after the other in this process (Any: as of `run_step`)."""
-    return [run_step(step, config, gate=Gate(), attempt=attempt) for step in steps]
 
 
 def look(store: LakeStore, experiment: str = EXPERIMENT) -> Seen:
@@ -153,6 +145,7 @@ def import_everything() -> None:
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
+    gc.freeze()  # what is never collected is never copied for a child
 
 
 def use_scratch(folder: Path) -> None:

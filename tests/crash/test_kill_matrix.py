@@ -3,15 +3,14 @@
 import json
 import os
 import random
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from storage.paths import repository_root
 from tests.crash.forks import Conductor
-from tests.crash.grounds import bucket_ground, local_ground
-from tests.crash.matrix import MakeGround, Order, Tally, Unbroken, kill_matrix, summary, totals
+from tests.crash.grounds import MakeGround, ground_on
+from tests.crash.matrix import Order, Tally, Unbroken, kill_matrix, summary, totals
 
 SEED = int(os.environ.get("ITPO_KILL_SEED", random.SystemRandom().randrange(1_000_000)))
 EVERY = os.environ.get("ITPO_KILL_EVERY") == "true"  # run again from every point, not from every state
@@ -19,12 +18,9 @@ FULL_LIMIT_S = 3000
 
 
 @pytest.fixture(params=["local", "moto"])
-def ground(request: pytest.FixtureRequest, tmp_path: Path) -> MakeGround:
-    """How a worker gets a lake of its own on the store."""
-    if request.param == "local":
-        return partial(local_ground, tmp_path)
-    endpoint = request.getfixturevalue(f"{request.param}_endpoint")
-    return partial(bucket_ground, request.getfixturevalue(f"{request.param}_lake"), endpoint)
+def each_ground(request: pytest.FixtureRequest, tmp_path: Path) -> MakeGround:
+    """Both stores, in `make test` too."""
+    return ground_on(request, tmp_path)
 
 
 def failures_of(tallies: dict[str, Tally]) -> list[str]:
@@ -45,14 +41,14 @@ def keep(store: str, tallies: dict[str, Tally]) -> None:
 
 @pytest.mark.slow
 def test_killed_at_points_drawn_by_chance_the_loop_ends_as_unbroken(
-    ground: MakeGround,
+    each_ground: MakeGround,
     unbroken: list[Unbroken],
     conductor: Conductor,
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> None:
     sample = 9 if "local" in request.node.name else 4
-    order = Order(tmp_path, ground, jobs=1, seed=SEED, sample=sample)
+    order = Order(tmp_path, each_ground, jobs=1, seed=SEED, sample=sample)
 
     tallies = conductor(kill_matrix, order, unbroken, limit_s=250)
 
@@ -65,14 +61,14 @@ def test_killed_at_points_drawn_by_chance_the_loop_ends_as_unbroken(
 @pytest.mark.e2e
 @pytest.mark.timeout(FULL_LIMIT_S)
 def test_killed_at_every_point_every_stage_ends_as_unbroken(
-    ground: MakeGround,
+    each_ground: MakeGround,
     unbroken: list[Unbroken],
     conductor: Conductor,
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> None:
     store = request.node.name.partition("[")[2].rstrip("]")
-    order = Order(tmp_path, ground, jobs=os.cpu_count() or 1, every=EVERY)
+    order = Order(tmp_path, each_ground, jobs=os.cpu_count() or 1, every=EVERY)
 
     tallies = conductor(kill_matrix, order, unbroken, limit_s=FULL_LIMIT_S)
 
