@@ -100,7 +100,11 @@ def _read_by(lineage: Lineage, version: str, commit: Commit, *, relation: str | 
 
 def _source(lineage: Lineage, version: str, source: Commit, *, relation: str, fit: bool) -> PolicySource:
     rollouts = lineage.find("rollouts", experiment=source.key.experiment, iteration=source.key.iteration)
-    inputs: Mapping[str, str] = {} if rollouts is None else rollouts.inputs
+    logs = lineage.find("rollouts", experiment=source.key.experiment, iteration=0)
+    inputs: Mapping[str, str] = {
+        **({} if logs is None else logs.inputs),
+        **({} if rollouts is None else rollouts.inputs),
+    }
     credited = source.key.kind == "credit"
     return PolicySource(
         version=version,

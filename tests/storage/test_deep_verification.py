@@ -94,6 +94,31 @@ def flip_one(whole: LocalStore, chance: random.Random) -> None:
     assert any(repr(key) in problem for problem in found), key
 
 
+def test_what_nothing_names_is_held_to_the_hash_in_its_name(whole: LocalStore) -> None:
+    key = next(key for key in whole.list("shop/policy/") if key.endswith("left.json"))
+
+    assert problems(Changed(whole, key, b"[]")) == (
+        f"object {key!r} is corrupt: its bytes do not have the hash in its name",
+    )
+
+
+def test_the_commit_of_a_version_that_vanished_is_missed_by_the_registry(store: LocalStore) -> None:
+    store.delete("shop/policy/iteration=0002/commit.json")
+
+    found = "\n".join(problems(store))
+
+    assert "object 'shop/registry/000004.json' names" in found
+    assert "object 'shop/policy/iteration=0002/commit.json' is missing: its side facts say" in found
+
+
+def test_a_shard_manifest_that_vanished_is_named(store: LocalStore) -> None:
+    store.delete("shop/rollouts/iteration=0001/shard-0001.json")
+
+    (problem,) = problems(store)
+
+    assert "object 'shop/rollouts/iteration=0001/shard-0001.json' is missing" in problem
+
+
 @pytest.mark.slow
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1))
