@@ -4,18 +4,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from storage import tombstones
 from storage.datasets import Dataset, named_keys, read_datasets
 from storage.errors import ObjectMissing
-from storage.forget_search import Meant, columns_of, search, words_of_others
+from storage.forget_search import Meant, holds_marked, search, words_of_others
 from storage.lake_places import Place, places
 from storage.learners import affected_by
 from storage.lineage import Lineage, lineage_of
 from storage.needles import BARE_USER
 from storage.objects import ObjectStore
-from storage.rewriting import marked_column, marked_rows
+from storage.rewriting import marked_rows
 from storage.row_masks import contains
 from storage.tombstones import Affected, Counts, Marks, Selector
 
@@ -76,13 +74,10 @@ def unnamed_traces(
 
 
 def _holds_marked(store: ObjectStore, key: str, *, marks: Marks) -> bool:
-    """Whether a file that no hash vouches for holds such rows; half a file holds nothing that can be read."""
-    column = marked_column(key.rpartition("/")[2].rpartition("-")[0])
-    if column is None:
-        return False
+    """Whether a file that no manifest vouches for holds such rows."""
     try:
-        return bool(marks.mask(columns_of(store.get(key), columns=[column])[column]).any())
-    except (ObjectMissing, pa.ArrowException, OSError):
+        return holds_marked(store.get(key), table=key.rpartition("/")[2].rpartition("-")[0], marks=marks)
+    except ObjectMissing:
         return False
 
 

@@ -14,12 +14,14 @@ from storage.manifests import CommitKey, FileEntry
 from storage.needles import DISTINCTIVE, Needles, forms, user_in
 from storage.objects import ObjectStore
 from storage.row_masks import contains, is_among
-from storage.tombstones import Selector
+from storage.schemas import SCHEMAS
+from storage.tombstones import Marks, Selector
 
 _KNOWN = ("conversation_id", "user_id", "source_file", "source_row", "transcript_sha256", "latent_json",
           "persona_id", "seed", "messages_json")  # fmt: skip
 _QUARANTINE = ("source_file", "source_row", "reason", "raw")
 _USER_PLACES = ("user", "user_id", "metadata.user", "metadata.user_id")
+QUARANTINE, RAW, ID = "quarantine", "raw", "conversation_id"
 Row = Mapping[str, object]
 
 
@@ -101,6 +103,22 @@ def columns_of(data: bytes, *, columns: Sequence[str]) -> pa.Table:
         if name not in present:
             table = table.append_column(name, pa.nulls(table.num_rows, pa.string()))
     return table
+
+
+def marked_column(table: str) -> str | None:
+    """The column that tells whose a row is; None for tables of figures."""
+    if table == QUARANTINE:
+        return RAW
+    return ID if table in SCHEMAS and ID in SCHEMAS[table].names else None
+
+
+def holds_marked(data: bytes, *, table: str, marks: Marks) -> bool:
+    """Whether the Parquet bytes of a table hold marked rows; half a file holds nothing that can be read."""
+    column = marked_column(table)
+    try:
+        return column is not None and bool(marks.mask(columns_of(data, columns=[column])[column]).any())
+    except (pa.ArrowException, OSError):
+        return False
 
 
 def _named_rows(

@@ -15,7 +15,7 @@ from storage.commits import checked_bytes
 from storage.datasets import Dataset, named_keys, read_dataset
 from storage.digests import data_digest, file_sha256
 from storage.errors import ClosedIteration, ObjectMissing
-from storage.forget_search import columns_of, read_columns
+from storage.forget_search import columns_of, marked_column, read_columns
 from storage.manifests import (
     Commit,
     FileEntry,
@@ -30,11 +30,9 @@ from storage.manifests import (
     shard_key,
 )
 from storage.objects import LakeStore, ObjectStore, Tagged
-from storage.schemas import SCHEMAS
 from storage.tables import decode, encode
 from storage.tombstones import Marks
 
-QUARANTINE, RAW, ID = "quarantine", "raw", "conversation_id"
 Artifacts = Callable[[Commit], Mapping[str, FileEntry]]  # those of a commit after the forgetting
 
 
@@ -45,13 +43,6 @@ class Removal:
     marks: Marks
     tombstone: str
     digests: Mapping[str, str]
-
-
-def marked_column(table: str) -> str | None:
-    """The column that tells whose a row is; None for tables of figures."""
-    if table == QUARANTINE:
-        return RAW
-    return ID if table in SCHEMAS and ID in SCHEMAS[table].names else None
 
 
 def marked_rows(store: ObjectStore, entry: FileEntry, *, marks: Marks) -> np.ndarray:

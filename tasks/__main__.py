@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from storage.errors import StorageError
-from tasks import commands_export, commands_receipts, threads
+from tasks import commands_care, commands_export, commands_receipts, threads
 from tasks.cli_options import (
     DEFAULT_CONFIG,
     AdvantageOption,
@@ -28,6 +28,7 @@ from tasks.options import options_of
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 commands_receipts.add_to(app)
 commands_export.add_to(app)
+commands_care.add_to(app)
 
 
 def _stage(name: str, summary: str) -> None:

@@ -21,6 +21,10 @@ class Options:
         """The checked configuration."""
         return configuration.load(self.config_path, overrides=dict(self.overrides))
 
+    def with_experiment(self, name: str) -> "Options":
+        """The same options for another experiment of the lake."""
+        return replace(self, overrides={**self.overrides, "experiment": name})
+
     def with_section(self, name: str, values: Mapping[str, Any]) -> "Options":  # Any: JSON values
         """The same options with one section's keys overridden."""
         return replace(

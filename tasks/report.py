@@ -87,8 +87,13 @@ def copy_for_people(context: Context, pages: Mapping[str, bytes]) -> dict[str, s
 
 
 def reports_folder(context: Context) -> Path:
-    """Where people find this experiment's pages: in ITPO_REPORTS, else in the checkout."""
-    return Path(os.environ.get("ITPO_REPORTS", repository_root() / "reports")) / context.experiment
+    """Where people find this experiment's pages."""
+    return reports_root() / context.experiment
+
+
+def reports_root() -> Path:
+    """Where people find the pages of every experiment: in ITPO_REPORTS, else in the checkout."""
+    return Path(os.environ.get("ITPO_REPORTS", repository_root() / "reports"))
 
 
 def _digests(context: Context) -> dict[str, str]:
