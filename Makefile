@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3.11
 STAMP := .venv/.installed
+OTHER_DUCKDB := .venv/duckdb-1.5/.installed
 UV := .venv/bin/uv
 RUN := .venv/bin/python
 PYTEST := $(RUN) -m pytest
@@ -41,6 +42,12 @@ $(STAMP): $(UV) requirements/torch.txt requirements/lock.txt pyproject.toml
 	@$(RUN) -m compileall -qq -j 0 .venv/lib || true
 	@touch $@
 
+# Another DuckDB with its httpfs, in a folder of its own: tests/storage/test_duckdb_1_5.py.
+$(OTHER_DUCKDB): requirements/duckdb-1.5.txt $(STAMP)
+	@rm -rf $(@D)
+	@$(RUN) -m pip install -qq --disable-pip-version-check --require-hashes --no-deps --target $(@D) -r requirements/duckdb-1.5.txt
+	@touch $@
+
 demo: $(STAMP)  ## the whole loop on a real scheduler, ending with the path of the report
 	@$(RUN) -m dags.demo
 
@@ -60,7 +67,7 @@ check: lint types  ## lint, types and the fast tests: under a minute
 test: $(STAMP)  ## the tests that CI runs
 	@$(PYTEST) -q -n 2 -m "not e2e and not browser"
 
-test-full: $(STAMP)  ## every test; wants the Debian packages chromium and postgresql
+test-full: $(STAMP) $(OTHER_DUCKDB)  ## every test; wants the Debian packages chromium and postgresql
 	@$(PYTEST) -q -n 2 -m "not e2e and not browser"
 	@$(PYTEST) -q -m "e2e or browser"
 
@@ -76,6 +83,7 @@ bench-%: $(STAMP)
 # torch is struck from the locks by an override whose marker is never true; see requirements/overrides.txt.
 lock: $(UV)  ## compile the locks anew
 	@$(LOCK) --python $(RUN) requirements/uv.in -o requirements/uv.txt
+	@$(LOCK) --python $(RUN) requirements/duckdb-1.5.in -o requirements/duckdb-1.5.txt
 	@$(LOCK) --python $(RUN) --override requirements/overrides.txt --extra airflow --extra local --extra dev pyproject.toml -o requirements/lock.txt
 
 clean:  ## remove caches and what the demo wrote; keep .venv

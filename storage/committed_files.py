@@ -4,6 +4,7 @@ Sizes come from the commits, so that no file is looked up before it is read, and
 """
 
 import io
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -50,11 +51,11 @@ class CommittedFiles(AbstractFileSystem):
         autocommit: bool = True,
         cache_options: Any = None,
         **kwargs: Any,
-    ) -> io.BufferedReader:
+    ) -> io.RawIOBase:
         if mode != "rb":
             raise PermissionError(f"{path}: committed files are read only, mode {mode!r} is refused")
         key = self._known(path)
-        return io.BufferedReader(_Part(key, size_bytes=self._sizes[key], blocks=self._blocks))
+        return _OpenFile(key, size_bytes=self._sizes[key], blocks=self._blocks)
 
     def modified(self, path: str) -> datetime:
         """The same time for every file: what is committed does not change."""
@@ -70,15 +71,19 @@ class CommittedFiles(AbstractFileSystem):
         return key
 
 
-class _Part(io.RawIOBase):
-    """One open file: a place in it, and blocks that all open files share."""
+class _OpenFile(io.RawIOBase):
+    """One open file: blocks that all open files share, and a place in it for every thread.
+
+    DuckDB 2 lets its threads share an open file, and moves and reads it in two calls: with one place for all
+    of them, one thread would read where another has just moved to.
+    """
 
     def __init__(self, key: str, *, size_bytes: int, blocks: BlockCache) -> None:
         super().__init__()
         self._key = key
         self._size_bytes = size_bytes
         self._blocks = blocks
-        self._place = 0
+        self._places: dict[int, int] = {}
 
     def readable(self) -> bool:
         return True
@@ -87,18 +92,21 @@ class _Part(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._place
+        return self._places.get(threading.get_ident(), 0)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size_bytes}[whence]
-        self._place = max(0, origin + offset)
-        return self._place
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: self._size_bytes}[whence]
+        return self._move(max(0, origin + offset))
 
     def readinto(self, buffer: Any) -> int:  # Any: whatever can be written into, as in io.RawIOBase
-        wanted = len(buffer)
+        place = self.tell()
         data = self._blocks.read(
-            self._key, size_bytes=self._size_bytes, start=self._place, stop=self._place + wanted
+            self._key, size_bytes=self._size_bytes, start=place, stop=place + len(buffer)
         )
         buffer[: len(data)] = data
-        self._place += len(data)
+        self._move(place + len(data))
         return len(data)
+
+    def _move(self, place: int) -> int:
+        self._places[threading.get_ident()] = place
+        return place

@@ -115,7 +115,7 @@ def chain_notes(desk: Desk, commits: Sequence[Commit]) -> tuple[list[str], list[
     ]
     earlier = sorted({p.commit.key.text for _, p in parents if p.commit is not None and p.is_earlier})
     notes = [
-        f"{key}: conversations were forgotten after it was used; an earlier digest led here"
+        f"{key}: conversations were forgotten since; what was made from it before had learnt from them, too"
         for key in earlier
     ]
     return breaks, [*notes, *_forgotten(commits), *_code_notes(desk, commits)]

@@ -1,9 +1,14 @@
 """Parts of objects: the right bytes in few requests, each asked for once, and no more kept than fits."""
 
+import io
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,3 +100,21 @@ def test_the_file_system_has_committed_files_only_and_changes_none() -> None:
         files.open("lake://e/b")
     with pytest.raises(PermissionError, match="read only"):
         files.open("lake://e/a [1]", "wb")
+
+
+def test_threads_of_duckdb_that_share_an_open_file_do_not_read_each_other_s_place() -> None:
+    sink, rows = io.BytesIO(), 100_000
+    table = pa.table({"n": range(rows), "text": [f"text {n}" for n in range(rows)]})
+    pq.write_table(table, sink, row_group_size=2_000)
+    data = sink.getvalue()
+
+    def slowly(key: str, start: int, stop: int) -> bytes:
+        time.sleep(0.001)  # another thread moves in the open file meanwhile
+        return data[start:stop]
+
+    for _ in range(3):
+        blocks = BlockCache(slowly, block_of=lambda size_bytes: 20_000, capacity_bytes=100_000)
+        with duckdb.connect(config={"threads": 8}) as connection:
+            connection.register_filesystem(CommittedFiles({"a.parquet": len(data)}, blocks))
+            query = "select sum(n), count(distinct text) from read_parquet('lake://a.parquet')"
+            assert connection.execute(query).fetchall() == [(rows * (rows - 1) // 2, rows)]

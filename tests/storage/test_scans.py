@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from storage import commits
@@ -15,6 +16,7 @@ from storage.local_store import LocalStore
 from storage.objects import LakeStore
 from storage.scans import RUNGS, load_httpfs, open_reader, packaged_httpfs
 from storage.stores import open_store
+from storage.tables import ROW_GROUP_ROWS
 from storage.warehouse import ask, open_lake
 from tests.storage.counting import CountingServer, counting_server
 from tests.storage.lake_rows import conversations, turns
@@ -95,6 +97,24 @@ def test_a_full_scan_of_a_bucket_takes_at_most_three_requests_a_file(
         assert opened == [], f"{reader} opens files before it is asked"
         assert len(set(scanned)) == 6
         assert max(scanned.count(path) for path in set(scanned)) <= 3, reader
+
+
+@pytest.mark.slow
+def test_many_row_groups_take_no_more_requests_and_threads_none_of_their_own(
+    bucket: LakeStore, server: CountingServer
+) -> None:
+    rows = 3 * ROW_GROUP_ROWS
+    figures = pa.table({"step": range(rows), "value": [n * 0.5 for n in range(rows)]})
+    named = figures.append_column("stage", [["test"] * rows]).append_column("name", [["figure"] * rows])
+    key = CommitKey("sales", "policy", 0)
+    commits.commit(bucket, key, tables={"metrics": named}, parents={}, inputs={}, attempt="a")
+
+    for reader in available():
+        server.requests.clear()
+        with open_lake(bucket, "sales", settings=DuckSettings(reader=reader, threads=4)) as connection:
+            answer = ask(connection, "select count(*), sum(step), max(value) from metrics", rows=1).rows[0]
+        assert answer == (rows, rows * (rows - 1) // 2, (rows - 1) * 0.5)
+        assert 1 <= len(server.of(".parquet")) <= 3, reader
 
 
 def test_only_the_files_that_a_question_is_about_are_fetched(

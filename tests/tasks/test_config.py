@@ -99,3 +99,30 @@ def test_keys_that_came_later_are_committed_under_only_where_they_change_somethi
     assert plain.section("domain") == {"domain": '{"name":"sales","preset":"small"}'}
     assert business.section("domain") == {"domain": '{"business":"scripted","name":"sales","preset":"small"}'}
     assert "explore" not in plain.section("collect")["collect"]
+
+
+@pytest.mark.parametrize("size", ["300MB", "2GB", "0.5GiB", "10TB", "1.25KB"])
+def test_sizes_are_written_as_duckdb_writes_them(tmp_path: Path, size: str):
+    path = write(tmp_path, f'experiment = "shop"\n[lake]\nmemory_limit = "{size}"\nmax_spill = "{size}"\n')
+
+    assert load(path).lake.memory_limit == size
+
+
+@pytest.mark.parametrize("size", ["2", "2 GB", "0GB", "0.0GB", "-1GB", "lots", "80%", "2gb", "2GBs"])
+def test_a_size_that_is_none_is_refused_with_its_key(tmp_path: Path, size: str):
+    path = write(tmp_path, f'experiment = "shop"\n[lake]\nmax_spill = "{size}"\n')
+
+    with pytest.raises(ConfigError, match=r"lake\.max_spill = '"):
+        load(path)
+
+
+def test_where_the_lake_lies_and_what_queries_may_use_change_no_data(tmp_path: Path):
+    plain = load(write(tmp_path, 'experiment = "shop"\n'))
+    limits = (
+        '[lake]\nthreads = 1\nmemory_limit = "300MB"\nspill = "/big"\nmax_spill = "1GB"\nreader = "pyarrow"\n'
+    )
+
+    limited = load(write(tmp_path, f'experiment = "shop"\n{limits}'))
+
+    assert limited.lake != plain.lake
+    assert limited.digest == plain.digest
