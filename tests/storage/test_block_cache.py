@@ -102,6 +102,18 @@ def test_the_file_system_has_committed_files_only_and_changes_none() -> None:
         files.open("lake://e/a [1]", "wb")
 
 
+def test_each_thread_has_a_place_of_its_own_in_an_open_file() -> None:
+    files = CommittedFiles({"a": 100}, BlockCache(Objects({"a": bytes(range(100))}).fetch))
+    file = files.open("lake://a")
+    file.seek(10)
+
+    with ThreadPoolExecutor(1) as other:
+        read_there = other.submit(lambda: (file.seek(50), file.read(2))).result()
+
+    assert read_there == (50, bytes([50, 51]))
+    assert (file.tell(), file.read(2)) == (10, bytes([10, 11]))
+
+
 def test_threads_of_duckdb_that_share_an_open_file_do_not_read_each_other_s_place() -> None:
     sink, rows = io.BytesIO(), 100_000
     table = pa.table({"n": range(rows), "text": [f"text {n}" for n in range(rows)]})
