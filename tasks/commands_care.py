@@ -15,6 +15,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def forget(
+    *,
     reason: Annotated[str, typer.Option(help="Why; kept in the tombstone, so without names and ids.")],
     conversation: Annotated[
         list[str] | None, typer.Option("--conversation", help="Id of a conversation; as often as needed.")
@@ -36,6 +37,7 @@ def forget(
 
 
 def gc(
+    *,
     grace_hours: Annotated[float, typer.Option(min=0, help="What is younger than this stays.")] = 24.0,
     delete: Annotated[bool, typer.Option("--delete", help="Remove it, not only list it.")] = False,
     force: Annotated[
