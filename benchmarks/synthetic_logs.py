@@ -9,9 +9,8 @@ import numpy as np
 
 TURNS_PER_CONVERSATION = 6
 VOCABULARY = 8_000
-POOL_WORDS = 2_000_000
 SYSTEM_WORDS = 60
-# Words of a message: median and spread of a log-normal; about 150 and 420 characters.
+# Words of a message: median and spread of a log-normal; medians of about 150 and 420 characters.
 USER_WORDS, ASSISTANT_WORDS, SPREAD = 25.0, 70.0, 0.6
 TOOL_SHARE, UNSCORED_SHARE = 0.05, 0.03
 # After every so many conversations one more line: a repetition, a cut line, another body under a known id.
@@ -25,6 +24,7 @@ class LogSizes:
     conversations: int
     files: int = 4
     seed: int = 0
+    words: int = 2_000_000  # of the text that every message is a piece of
 
     @property
     def turns(self) -> int:
@@ -58,7 +58,7 @@ class _Words:
 def write_logs(folder: Path, sizes: LogSizes) -> list[Path]:
     """Write the files, the same bytes for the same sizes; their paths in order."""
     draw = np.random.default_rng(sizes.seed)
-    lines = _lines(sizes, _pool(draw), draw)
+    lines = _lines(sizes, _pool(draw, sizes.words), draw)
     share = -(-sizes.lines // sizes.files)
     paths = [folder / f"chats-{index:02d}.jsonl" for index in range(sizes.files)]
     for path in paths:
@@ -92,7 +92,7 @@ def _line(number: int, words: _Words, draw: np.random.Generator) -> str:
 def _messages(words: _Words, draw: np.random.Generator) -> list[dict[str, object]]:
     heard = _lengths(draw, USER_WORDS)
     said = _lengths(draw, ASSISTANT_WORDS)
-    begins = draw.integers(0, POOL_WORDS - 2_000, 2 * TURNS_PER_CONVERSATION)
+    begins = draw.integers(0, len(words.starts) - 2_000, 2 * TURNS_PER_CONVERSATION)
     messages: list[dict[str, object]] = [{"role": "system", "content": _piece(words, 0, SYSTEM_WORDS)}]
     for turn in range(TURNS_PER_CONVERSATION):
         messages.append({"role": "user", "content": _piece(words, begins[2 * turn], heard[turn])})
@@ -118,12 +118,12 @@ def _piece(words: _Words, begin: int, count: int) -> str:
     return words.text[words.starts[begin] : words.starts[begin + count] - 1]
 
 
-def _pool(draw: np.random.Generator) -> _Words:
+def _pool(draw: np.random.Generator, count: int) -> _Words:
     """Words of two to nine letters, used as unevenly as real ones (Zipf)."""
     letters = np.array(list("etaoinshrdlcumwfgypbvk"))
     lengths = np.sort(draw.integers(2, 10, VOCABULARY))  # frequent words are short
     vocabulary = np.array(["".join(draw.choice(letters, length)) for length in lengths])
     weights = 1.0 / np.arange(3, VOCABULARY + 3)
-    chosen = vocabulary[draw.choice(VOCABULARY, POOL_WORDS, p=weights / weights.sum())]
+    chosen = vocabulary[draw.choice(VOCABULARY, count, p=weights / weights.sum())]
     starts = np.concatenate([[0], np.cumsum(np.char.str_len(chosen) + 1)])
     return _Words(" ".join(chosen), starts)

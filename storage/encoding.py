@@ -49,15 +49,19 @@ def encode_rows(name: str, rows: Rows) -> Encoded:
     digest = RunningDigest(schema)
     groups = _row_groups(_conforming(name, rows))
     with ThreadPoolExecutor(max_workers=1) as beside, open_parquet(sink, schema) as writer:
-        coming = beside.submit(next, groups, None)
+        coming = beside.submit(_next, groups)
         while (group := coming.result()) is not None:
             digested = beside.submit(digest.add, group)
-            coming = beside.submit(next, groups, None)
+            coming = beside.submit(_next, groups)
             writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
             digested.result()
             count += group.num_rows
     data = sink.getvalue()
     return Encoded(data, file_sha256(data), count, digest.hexdigest())
+
+
+def _next(groups: Iterator[pa.Table]) -> pa.Table | None:
+    return next(groups, None)
 
 
 def _conforming(name: str, rows: Rows) -> Iterator[pa.Table]:

@@ -88,14 +88,12 @@ class Spool:
         return pa.Table.from_batches([_batch(path, place) for path in self._files], self._schema)
 
     def _corrected(self, table: pa.Table) -> pa.Table:
-        if not self._corrections:
+        is_wrong = pc.field(self._key).isin(list(self._corrections))
+        rows = table.filter(is_wrong).to_pylist() if self._corrections else []
+        if not rows:
             return table
-        wrong = pc.is_in(table.column(self._key), pa.array(list(self._corrections), pa.string()))
-        if not pc.any(wrong).as_py():
-            return table
-        rows = table.filter(wrong).to_pylist()
         right = to_table(self._name, [{**row, **self._corrections[row[self._key]]} for row in rows])
-        return pa.concat_tables([table.filter(pc.invert(wrong)), right])
+        return pa.concat_tables([table.filter(~is_wrong), right])
 
 
 def _batch(path: Path, place: int) -> pa.RecordBatch:

@@ -3,10 +3,12 @@
 Conversation by conversation: what is held is the digests of those that were read, and the rows of a batch.
 """
 
+import contextlib
+import gc
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,11 +104,12 @@ def spool_files(
     kind = LOG_FORMATS[log_format]
     column = kind.outcome_column if outcome_column == DEFAULT_OUTCOME_COLUMN else outcome_column
     intake = _Intake(folder, place, domain=domain, outcome_column=column, ids_span_files=kind.ids_span_files)
-    for path, source in zip(paths, source_names(paths), strict=True):
-        rows = intake.rows(path, source)
-        for parsed in kind.parse(rows, outcome_column=column, user_column=user_column):
-            intake.take(source, parsed)
-    logs = intake.finish()
+    with _no_cycles():
+        for path, source in zip(paths, source_names(paths), strict=True):
+            rows = intake.rows(path, source)
+            for parsed in kind.parse(rows, outcome_column=column, user_column=user_column):
+                intake.take(source, parsed)
+        logs = intake.finish()
     if not logs.counts.conversations:
         raise NothingImported(_nothing(paths, log_format, logs.counts))
     return logs
@@ -204,6 +207,18 @@ class _Intake:
     def _add_refused(self) -> None:
         self._tables["quarantine"].add(self._refused)
         self._refused = []
+
+
+@contextlib.contextmanager
+def _no_cycles() -> Generator[None, None, None]:
+    """Without the collector of cycles: records hold none, and it would walk all of them again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _raw_text(item: "Item") -> str:

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from itpo_core.types import Message, Outcome, Split, StopReason
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+
 
 class RejectReason(StrEnum):
     """Why a log row did not become (part of) a conversation."""
@@ -93,7 +95,7 @@ class ParsedConversation:
     @property
     def body_digest(self) -> str:
         """SHA-256 of everything but the outcome and the place in the file: equal for exact duplicates."""
-        turns = [[m.role.value, m.content, m.tool_calls, m.tool_call_id] for m in self.messages]
+        turns = [[m.role, m.content, m.tool_calls, m.tool_call_id] for m in self.messages]
         sent = [suggestion and [suggestion.text, suggestion.acceptance] for suggestion in self.suggestions]
         place = [self.scenario_id, self.domain, self.split.value, self.persona_id, self.seed, self.stop.value]
         # Two users may say the same words; a log that names none keeps the ids that it always had.
@@ -131,7 +133,7 @@ def parse_each(
 def canonical(value: object) -> str:
     """One JSON text per value; times and decimals as text. Raises RowRejected where text is not storable."""
     try:
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+        text = _CANONICAL.encode(value)
     except (ValueError, TypeError, RecursionError) as error:
         raise RowRejected(RejectReason.BAD_METADATA, f"not expressible as JSON ({error})") from None
     return storable(text, where="metadata")

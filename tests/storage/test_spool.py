@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.encoding import encode_rows
@@ -12,7 +12,7 @@ from storage.errors import InvalidTable
 from storage.spool import RANGE_ENDS, Spool
 from tests.storage.lake_rows import turns
 
-NAMES = st.lists(st.text("0123456789abcdefgz", min_size=1, max_size=4), min_size=1, max_size=20, unique=True)
+NAMES = st.lists(st.text("0123456789abcdefgz", min_size=1, max_size=4), min_size=1, max_size=8, unique=True)
 
 
 def spooled(folder: Path, names: list[str], *, spill_bytes: int) -> Spool:
@@ -22,6 +22,7 @@ def spooled(folder: Path, names: list[str], *, spill_bytes: int) -> Spool:
     return spool
 
 
+@settings(max_examples=12)
 @given(names=NAMES, spill_bytes=st.sampled_from([1, 1_000, 1 << 20]))
 def test_what_is_committed_does_not_depend_on_the_memory_that_it_took(
     tmp_path_factory: pytest.TempPathFactory, names: list[str], spill_bytes: int
