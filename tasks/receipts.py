@@ -130,16 +130,22 @@ def _forgotten(commits: Sequence[Commit]) -> list[str]:
 
 
 def _code_notes(desk: Desk, commits: Sequence[Commit]) -> list[str]:
-    """Commits that no side facts tell about, and those made by code that has no certain name."""
-    notes = []
+    """By which doubtful code, or by code that nothing tells about, which commits were made."""
+    made_by: dict[str, list[str]] = {}
     for commit in commits:
         made = [each for each in attempts(desk, commit) if "error" not in each]
         doubtful = [revision for revision in code_revisions(made) if not is_certain(revision)]
-        if not made:
-            notes.append(f"{commit.key.text}: no side facts, so by which code it was made is not known")
-        elif doubtful:
-            notes.append(f"{commit.key.text}: made by code of revision {', '.join(doubtful)}")
-    return notes
+        for revision in doubtful if made else [""]:
+            made_by.setdefault(revision, []).append(commit.key.text)
+    return [f"{_doubt(revision)}: {', '.join(keys)}" for revision, keys in made_by.items()]
+
+
+def _doubt(revision: str) -> str:
+    if not revision:
+        return "no side facts, so by which code they were made is not known"
+    if revision == "unknown":
+        return "made outside a checkout, by code of unknown revision"
+    return f"made by code of revision {revision}, with files changed since"
 
 
 def _parent(parent: Parent) -> Told:

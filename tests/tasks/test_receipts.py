@@ -100,9 +100,8 @@ def test_code_that_is_not_known_is_said_of_each_commit(desk: Desk) -> None:
     receipt = why.receipt_of(desk, "shop/v0000")
 
     assert receipt["notes"] == [
-        "shop/policy/0000: no side facts, so by which code it was made is not known",
-        "shop/curated/0000: no side facts, so by which code it was made is not known",
-        "shop/rollouts/0000: made by code of revision unknown",
+        "no side facts, so by which code they were made is not known: shop/policy/0000, shop/curated/0000",
+        "made outside a checkout, by code of unknown revision: shop/rollouts/0000",
     ]
     made = why.receipt_of(desk, "shop/v0001")["training"]["attempts"]
     assert [each["code_revision"] for each in made] == [REVISION]
