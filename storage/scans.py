@@ -26,6 +26,8 @@ from storage.schemas import SCHEMAS
 from storage.sql_text import literal, schema_map, without_patterns
 
 if TYPE_CHECKING:
+    from pyarrow.fs import PyFileSystem
+
     from storage.committed_files import CommittedFiles
 
 EXTENSION_PACKAGE = "duckdb_extension_httpfs"
@@ -70,13 +72,17 @@ class ByAddress:
 class ByDataset:
     """Files that pyarrow opens; DuckDB sees relations of which it cannot tell the files."""
 
-    register: Callable[[str, str, Sequence[str]], None]  # the relation's name, the dataset, its keys
+    connection: duckdb.DuckDBPyConnection
+    files: "PyFileSystem"
 
     def select(self, table: str, entries: Sequence[FileEntry]) -> str:
         """Registers the relation, too."""
+        from pyarrow.dataset import dataset
+
         keys = [entry.key for entry in entries]
         name = f"files_{file_sha256(canonical_json([table, *keys]))[:16]}"
-        self.register(name, table, keys)
+        rows = dataset(keys, filesystem=self.files, format="parquet", schema=SCHEMAS[table])
+        self.connection.register(name, rows)
         return f"select * from {name}"
 
     def allowed(self, entries: Sequence[FileEntry]) -> Sequence[str]:
@@ -197,17 +203,9 @@ def _s3fs(
 def _pyarrow(
     connection: duckdb.DuckDBPyConnection, store: ObjectStore, entries: Sequence[FileEntry]
 ) -> Reader | None:
-    from pyarrow.dataset import dataset
     from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-    files = PyFileSystem(FSSpecHandler(_files(store, entries)))
-
-    def register(name: str, table: str, keys: Sequence[str]) -> None:
-        connection.register(
-            name, dataset(list(keys), filesystem=files, format="parquet", schema=SCHEMAS[table])
-        )
-
-    return ByDataset(register)
+    return ByDataset(connection, PyFileSystem(FSSpecHandler(_files(store, entries))))
 
 
 # What "auto" tries, in this order.

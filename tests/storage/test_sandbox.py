@@ -79,8 +79,7 @@ BEYOND_THE_LOCK = tuple(
     statement
     for statement in DOING
     if statement.startswith(("export", "import", "attach '{", "install", "load", "set", "reset", "pragma"))
-    or (statement.startswith("copy")
-    and "{committed}" not in statement)
+    or (statement.startswith("copy") and "{committed}" not in statement)
 )
 REFUSALS = r"refused, it does more than read|statements: give exactly one|does not parse: Permission Error"
 
