@@ -20,6 +20,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def why(
+    *,
     policy: Annotated[str, typer.Argument(help="Version (sales/v0003, v0003) or 'current'.")] = "current",
     as_json: JsonOption = False,
     config: ConfigOption = DEFAULT_CONFIG,
@@ -33,6 +34,7 @@ def why(
 
 
 def where(
+    *,
     conversation: Annotated[str, typer.Argument(help="Its id, or at least six characters of it.")],
     as_json: JsonOption = False,
     config: ConfigOption = DEFAULT_CONFIG,
@@ -46,6 +48,7 @@ def where(
 
 
 def diff(
+    *,
     first: Annotated[str, typer.Argument(help="An iteration: 2, or sales/2.")],
     second: Annotated[str, typer.Argument(help="Another: 3, or sales-b/3.")],
     as_json: JsonOption = False,
@@ -61,6 +64,7 @@ def diff(
 
 
 def verify(
+    *,
     deep: Annotated[bool, typer.Option("--deep", help="Every object, and the chain between them.")] = False,
     everything: AllOption = False,
     config: ConfigOption = DEFAULT_CONFIG,
