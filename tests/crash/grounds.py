@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import pytest
 
 from storage.probe import PROBES, require_conditional_writes
-from storage.s3 import S3Store
 from storage.stores import open_store
 from tests.crash.forks import fork
 from tests.storage.servers import client
@@ -135,6 +134,8 @@ def bucket_ground(uri: str, endpoint: str, number: int) -> BucketGround:
 
 
 def _probe(uri: str) -> None:
+    from storage.s3 import S3Store  # takes long to load
+
     store = open_store(uri)
     if not isinstance(store, S3Store):
         raise TypeError(f"{uri} is no bucket")

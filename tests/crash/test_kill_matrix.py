@@ -15,6 +15,7 @@ from tests.crash.matrix import Order, Tally, Unbroken, kill_matrix, summary, tot
 SEED = int(os.environ.get("ITPO_KILL_SEED", random.SystemRandom().randrange(1_000_000)))
 EVERY = os.environ.get("ITPO_KILL_EVERY") == "true"  # run again from every point, not from every state
 FULL_LIMIT_S = 3000
+SAMPLE = {"local": 6, "moto": 2}
 
 
 @pytest.fixture(params=["local", "moto"])
@@ -23,13 +24,17 @@ def each_ground(request: pytest.FixtureRequest, tmp_path: Path) -> MakeGround:
     return ground_on(request, tmp_path)
 
 
+def store_of(request: pytest.FixtureRequest) -> str:
+    return "moto" if "[moto]" in request.node.name else "local"
+
+
 def failures_of(tallies: dict[str, Tally]) -> list[str]:
     return [failure for tally in tallies.values() for failure in tally.failures]
 
 
 def keep(store: str, tallies: dict[str, Tally]) -> None:
     """The numbers as a file, for whoever writes them down."""
-    folder = repository_root() / "reports"
+    folder = Path(os.environ.get("ITPO_REPORTS", repository_root() / "reports"))
     folder.mkdir(exist_ok=True)
     steps = {
         name: {"calls": each.calls, "points": each.points, "killed": each.killed, "states": each.states}
@@ -47,13 +52,14 @@ def test_killed_at_points_drawn_by_chance_the_loop_ends_as_unbroken(
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> None:
-    sample = 9 if "local" in request.node.name else 4
+    store = store_of(request)
+    sample = SAMPLE[store]
     order = Order(tmp_path, each_ground, jobs=1, seed=SEED, sample=sample)
 
     tallies = conductor(kill_matrix, order, unbroken, limit_s=250)
 
     print(f"kill seed {SEED} (repeat with ITPO_KILL_SEED={SEED})")
-    print(summary(request.node.name, tallies))
+    print(summary(store, tallies))
     assert failures_of(tallies) == []
     assert totals(tallies)["killed"] == sample
 
@@ -66,13 +72,15 @@ def test_killed_at_every_point_every_stage_ends_as_unbroken(
     conductor: Conductor,
     tmp_path: Path,
     request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    store = request.node.name.partition("[")[2].rstrip("]")
+    store = store_of(request)
     order = Order(tmp_path, each_ground, jobs=os.cpu_count() or 1, every=EVERY)
 
     tallies = conductor(kill_matrix, order, unbroken, limit_s=FULL_LIMIT_S)
 
-    print(summary(store, tallies))
+    with capsys.disabled():
+        print(f"\n{summary(store, tallies)}")
     keep(store, tallies)
     assert failures_of(tallies) == []
     assert list(tallies) == [each.step.name for each in unbroken]

@@ -47,6 +47,7 @@ def test_of_two_runs_of_an_iteration_at_once_one_does_each_step_and_the_other_ta
     assert ended.problems == []
 
 
+@pytest.mark.e2e
 def test_without_leases_both_do_the_work_and_there_is_still_one_result(
     ground: MakeGround, unbroken: list[Unbroken], conductor: Conductor, tmp_path: Path
 ) -> None:
@@ -111,6 +112,7 @@ def test_another_seed_after_the_iteration_is_decided_is_refused_and_changes_noth
     assert ended.seen[EXPERIMENT] == at(unbroken, "1-decide").seen
 
 
+@pytest.mark.e2e
 def test_retries_that_come_twice_and_in_any_order_end_in_the_same_data(
     ground: MakeGround, unbroken: list[Unbroken], conductor: Conductor, tmp_path: Path
 ) -> None:

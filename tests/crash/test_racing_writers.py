@@ -13,11 +13,12 @@ from tests.crash.writers import COMMON_EVENT, ROLLOUTS, SHARDS, Race, race_for_e
 
 pytestmark = pytest.mark.slow
 SEED = int(os.environ.get("ITPO_KILL_SEED", "20"))
+SERVERS = ("moto", "ministack")
 RACE = Race(seed=SEED)
 DEAD = RACE.writers * RACE.killed_percent // 100
 
 
-@pytest.fixture(params=["local", "moto_lake", "ministack_lake"])
+@pytest.fixture(params=["local", *(pytest.param(f"{name}_lake", marks=pytest.mark.e2e) for name in SERVERS)])
 def lake(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(tmp_path / "lake") if request.param == "local" else request.getfixturevalue(request.param)
 

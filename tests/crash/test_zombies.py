@@ -14,11 +14,9 @@ pytestmark = pytest.mark.slow
 SHORT = {"lake.lease_ttl_s": 0.5}
 LIMIT_S = 250.0
 # The step that is stopped, and the call before which it is: rows, the claim of a shard, a commit, an event.
-MOMENTS = [
-    ("1-collect-0", "create tiny/rollouts/iteration=0001/shard-0000.json"),
-    ("1-decide", "create tiny/registry/"),
-]
+FIRST = ("1-decide", "create tiny/registry/")
 MORE_MOMENTS = [
+    ("1-collect-0", "create tiny/rollouts/iteration=0001/shard-0000.json"),
     ("1-collect-0", "create tiny/rollouts/iteration=0001/shard=0000/turns-"),
     ("1-collect-1", "create tiny/rollouts/iteration=0001/shard-0001.json"),
     ("1-collect", "create tiny/rollouts/iteration=0001/commit.json"),
@@ -70,7 +68,13 @@ def check_harmless(woken: Woken) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "before"), [*MOMENTS, *(pytest.param(*moment, marks=pytest.mark.e2e) for moment in MORE_MOMENTS)]
+    ("ground", "step", "before"),
+    [
+        ("local", *FIRST),
+        pytest.param("moto", *FIRST, marks=pytest.mark.e2e),
+        *(pytest.param("local", *moment, marks=pytest.mark.e2e) for moment in MORE_MOMENTS),
+    ],
+    indirect=["ground"],
 )
 def test_a_zombie_that_wakes_after_the_decision_changes_nothing_and_takes_over_the_result(
     ground: MakeGround,
@@ -92,12 +96,14 @@ def test_a_zombie_that_wakes_after_the_decision_changes_nothing_and_takes_over_t
 
 
 @pytest.mark.parametrize(
-    "before",
+    ("ground", "before"),
     [
-        "create tiny/q/iteration=0001/shard-0000.json",
-        pytest.param("create tiny/q/iteration=0001/artifacts/", marks=pytest.mark.e2e),
-        pytest.param("create tiny/q/iteration=0001/commit.json", marks=pytest.mark.e2e),
+        ("local", "create tiny/q/iteration=0001/shard-0000.json"),
+        pytest.param("moto", "create tiny/q/iteration=0001/shard-0000.json", marks=pytest.mark.e2e),
+        pytest.param("local", "create tiny/q/iteration=0001/artifacts/", marks=pytest.mark.e2e),
+        pytest.param("local", "create tiny/q/iteration=0001/commit.json", marks=pytest.mark.e2e),
     ],
+    indirect=["ground"],
 )
 def test_a_zombie_at_what_the_decided_iteration_does_not_hold_finds_it_closed(
     ground: MakeGround, unbroken: list[Unbroken], conductor: Conductor, tmp_path: Path, before: str
@@ -110,6 +116,7 @@ def test_a_zombie_at_what_the_decided_iteration_does_not_hold_finds_it_closed(
     assert "tiny/q/0001" not in late.after.seen["tiny"].digests
 
 
+@pytest.mark.e2e
 def test_a_zombie_that_began_under_another_seed_is_told_the_difference(
     ground: MakeGround, unbroken: list[Unbroken], conductor: Conductor, tmp_path: Path
 ) -> None:
