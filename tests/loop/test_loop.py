@@ -22,17 +22,20 @@ from storage.errors import ConflictingCommit
 from storage.lake_places import UNKNOWN
 from storage.listing import list_commits
 from storage.stores import open_store
+from storage.tombstones import Selector
 from storage.verification import verify
 from storage.warehouse import ask, open_lake
-from tasks import pipeline, where, why
+from tasks import forget, pipeline, where, why
 from tasks.context import Context
 from tasks.metrics import figures_of
+from tasks.options import Options
 from tasks.receipts import Desk
-from tests.loop.tiny import tiny_config, tiny_options
+from tests.loop.tiny import CONFIG_FILE, TINY, tiny_config, tiny_options
 
 KINDS = {"rollouts", "curated", "reward", "credit", "policy", "evaluation", "report"}
 STAGES = tuple(stage for stage in pipeline.ONLINE_STAGES if stage != "fit_q")
 REWARD = CommitKey("tiny", "reward", 1)
+ONE_OF_EACH = "select min(conversation_id) from curated where kept and iteration < 2 group by iteration order by iteration"
 CREDITED = "select conversation_id from credits order by 1"
 TRAINED_ON = "select count(distinct conversation_id) from credits where iteration = 1"
 pytestmark = pytest.mark.slow
@@ -123,6 +126,29 @@ def test_a_finished_iteration_run_again_writes_nothing(lake: Path):
 
     assert all(result["resumed"] for result in results)
     assert sorted(path for path in lake.rglob("*") if path.is_file()) == before
+
+
+def test_the_loop_goes_on_from_a_lake_that_forgot_a_log_and_a_conversation(lake: Path, tmp_path: Path):
+    shutil.copytree(lake, tmp_path / "lake")
+    store, options = open_store(str(tmp_path / "lake")), Options(CONFIG_FILE, TINY)
+    options = options.with_section("lake", {"root": str(tmp_path / "lake")})
+    chosen = ask(open_lake(store, "tiny"), ONE_OF_EACH, rows=2)
+    names = tuple(str(row[0]) for row in chosen.rows)
+
+    forget.run(options, Selector(conversations=names), reason="asked to", dry_run=False, yes=True)
+
+    finished = [
+        pipeline.run_named(Context(tiny_config(tmp_path / "lake"), iteration), stage)["resumed"]
+        for iteration in (0, 1)
+        for stage in pipeline.stages_of(iteration, tiny_config(tmp_path / "lake"))
+    ]
+    later = Context(tiny_config(tmp_path / "lake"), 2)
+    for stage in ("collect", "curate", "fit_reward", "credit"):
+        pipeline.run_named(later, stage)
+    assert len(names) == 2
+    assert all(finished)
+    assert verify_deep(store, None).problems == ()
+    assert count(tmp_path / "lake", "select count(*) from conversations where iteration = 1") == 95
 
 
 def test_an_iteration_committed_from_other_inputs_is_refused_by_name(lake: Path):

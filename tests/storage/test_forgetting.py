@@ -11,8 +11,10 @@ from storage.commits import CommitKey
 from storage.deep_verification import verify_deep
 from storage.forget_look import look
 from storage.forgetting import forget, resume
+from storage.listing import list_commits
 from storage.local_store import LocalStore
 from storage.objects import LakeStore
+from storage.stores import open_store
 from storage.tombstones import NothingToForget, Selector, Tombstone, tombstones
 from tests.storage import forget_lake as planted
 from tests.storage.forget_lake import ANN, ANN_COPIED, ANN_LATER, BOB, TALKS, TRACES, USER
@@ -181,6 +183,27 @@ def test_a_short_user_id_takes_nobody_else_along(tmp_path: Path) -> None:
 
     kept = commits.read_table(store, commits.read(store, key), table="conversations").to_pylist()
     assert [row["conversation_id"] for row in kept] == [BOB]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ["moto_lake", "ministack_lake"])
+def test_a_bucket_forgets_as_a_folder_does(
+    address: str, request: pytest.FixtureRequest, lake: LocalStore
+) -> None:
+    bucket = open_store(request.getfixturevalue(address))
+    planted.write_lake(bucket)
+
+    forgotten(bucket)
+    forgotten(lake)
+
+    assert planted.traces_in(bucket) == []
+    assert verify_deep(bucket, None).problems == ()
+    assert digests(bucket) == digests(lake)
+
+
+def digests(store: LakeStore) -> dict[str, str]:
+    """Data digest of every commit."""
+    return {commit.key.text: commit.digest for commit in list_commits(store, None)}
 
 
 def test_the_words_of_a_tombstone_are_no_words_of_the_customer(lake: LocalStore) -> None:
