@@ -35,7 +35,7 @@ from tests.loop.tiny import CONFIG_FILE, TINY, tiny_config, tiny_options
 KINDS = {"rollouts", "curated", "reward", "credit", "policy", "evaluation", "report"}
 STAGES = tuple(stage for stage in pipeline.ONLINE_STAGES if stage != "fit_q")
 REWARD = CommitKey("tiny", "reward", 1)
-ONE_OF_EACH = "select min(conversation_id) from curated where kept and iteration < 2 group by iteration order by iteration"
+ONE_OF_EACH = "select min(conversation_id) from curated where kept group by iteration order by iteration"
 CREDITED = "select conversation_id from credits order by 1"
 TRAINED_ON = "select count(distinct conversation_id) from credits where iteration = 1"
 pytestmark = pytest.mark.slow

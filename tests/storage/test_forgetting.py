@@ -186,7 +186,7 @@ def test_a_short_user_id_takes_nobody_else_along(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("address", ["moto_lake", "ministack_lake"])
+@pytest.mark.parametrize("address", ["moto_lake", pytest.param("ministack_lake", marks=pytest.mark.e2e)])
 def test_a_bucket_forgets_as_a_folder_does(
     address: str, request: pytest.FixtureRequest, lake: LocalStore
 ) -> None:
