@@ -9,6 +9,7 @@ import pytest
 from storage import commits, registry
 from storage.commits import CommitKey
 from storage.deep_verification import verify_deep
+from storage.errors import ConflictingCommit
 from storage.forget_look import look
 from storage.forgetting import forget, resume
 from storage.listing import list_commits
@@ -96,6 +97,17 @@ def test_children_name_the_new_digest_of_a_parent_and_weights_the_one_they_saw(l
     assert credit.supersedes[0].digest == credit_before.digest
     policy = commits.read(lake, planted.POLICY)
     assert (policy.parents["credit"], policy.supersedes) == (credit_before.digest, ())
+
+
+def test_a_stage_run_again_takes_a_parent_that_forgot_for_the_one_it_was(lake: LocalStore) -> None:
+    forgotten(lake)
+    policy, credit = commits.read(lake, planted.POLICY), commits.read(lake, planted.CREDIT)
+    now = {"credit": credit.digest}
+
+    commits.check_inputs(policy, parents=now, inputs={"seed": "1"}, store=lake)
+
+    with pytest.raises(ConflictingCommit, match="parent credit"):
+        commits.check_inputs(policy, parents={"credit": "f" * 64}, inputs={"seed": "1"}, store=lake)
 
 
 def test_an_unsealed_shard_follows_its_parent(lake: LocalStore) -> None:

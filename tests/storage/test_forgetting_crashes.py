@@ -180,6 +180,29 @@ def test_at_every_moment_every_commit_is_whole_and_old_or_new(
     assert state(store) == unbroken != old
 
 
+def test_a_page_that_was_made_in_between_is_made_again(template: MemoryStore) -> None:
+    store = template.copy()
+    before_any_swap = (3, False)
+
+    run(InterruptedStore(store, at(before_any_swap, functools.partial(run, store, BY_NAME))))
+
+    assert [trace for trace in planted.traces_in(store) if "/report/" in trace] == []
+
+
+def test_old_files_that_a_killed_run_could_not_delete_are_swept_up(template: MemoryStore) -> None:
+    sizes: list[int] = []
+    trial = template.copy()
+    run(InterruptedStore(trial, lambda number, done: sizes.append(len(trial.objects))))
+    first_delete = next(place // 2 for place in range(1, len(sizes)) if sizes[place] < sizes[place - 1])
+    store = template.copy()
+    with pytest.raises(Killed):
+        run(InterruptedStore(store, at((first_delete, False), die)))
+
+    run(store)
+
+    assert planted.traces_in(store) == []
+
+
 def test_a_killed_forgetting_is_known_by_the_same_ids_and_shows_none(template: MemoryStore) -> None:
     store = template.copy()
     with pytest.raises(Killed):
