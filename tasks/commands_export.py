@@ -17,6 +17,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def export(
+    *,
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
     export_format: Annotated[
         str, typer.Option("--format", "-f", help="openai, verl, openrlhf, trl or trl-kto.")

@@ -190,7 +190,7 @@ class _Intake:
     def _reject(self, source: str, rejected: Rejected) -> None:
         self._tally.reject(rejected)
         raw = {number: _raw_text(self._unnamed[number]) for number in rejected.rows}
-        self._refused += quarantine_rows(source, rejected, raw)
+        self._refused += quarantine_rows(source, rejected, raw=raw)
         if len(self._refused) >= BATCH:
             self._add_refused()
         self._forget(rejected.rows)

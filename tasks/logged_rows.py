@@ -95,7 +95,7 @@ def logged_turn_columns(spoken: Sequence[Spoken], lineages: Lineages) -> Columns
     return turn_columns([(each.conversation, lineages.of(each)) for each in spoken])
 
 
-def quarantine_rows(source: str, rejected: Rejected, raw: Mapping[int, str]) -> list[Row]:
+def quarantine_rows(source: str, rejected: Rejected, *, raw: Mapping[int, str]) -> list[Row]:
     """Rows of `quarantine`: one per log row that was not accepted, with its text."""
     return [
         {
