@@ -36,7 +36,7 @@ def main() -> str:
 
 
 def check_conserved(cost: StageCost, sizes: LogSizes) -> None:
-    """Raise ValueError unless every line that was written is in the counts and where it belongs in the lake."""
+    """Raise ValueError unless every line that was written is in the counts and in the lake."""
     wanted = {
         "read": sizes.lines,
         "accepted": sizes.conversations,
@@ -56,10 +56,10 @@ def section(costs: Sequence[StageCost], *, size_mb: float) -> str:
     """The Markdown of the measurements."""
     counts = costs[0].figures
     about = (
-        f"{SIZES.turns:,} assistant turns in {SIZES.files} files of JSONL, {size_mb:.0f} MB: a system prompt, "
-        "user texts of 150\nand answers of 420 characters (medians), tools in one of twenty; cut lines, "
-        "repeated lines and ids that\nsay two things among them. Each stage in a process of its own, from the "
-        f"files to the commit; load {os.getloadavg()[0]:.1f}\nat the end."
+        f"{SIZES.turns:,} assistant turns in {SIZES.files} files of JSONL, {size_mb:.0f} MB: a system "
+        "prompt, user texts of 150\nand answers of 420 characters (medians), tools in one of twenty; cut "
+        "lines, repeated lines and ids that\nsay two things among them. Each stage in a process of its own, "
+        f"from the files to the commit; load {os.getloadavg()[0]:.1f}\nat the end."
     )
     kept = (
         f"Of {counts['read']:,} lines {counts['accepted']:,} were accepted, {counts['quarantined']:,} "

@@ -48,7 +48,7 @@ class LogSizes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Words:
+class Words:
     """A long text of invented words, of which every message is a piece, and where its words begin."""
 
     text: str
@@ -58,7 +58,7 @@ class _Words:
 def write_logs(folder: Path, sizes: LogSizes) -> list[Path]:
     """Write the files, the same bytes for the same sizes; their paths in order."""
     draw = np.random.default_rng(sizes.seed)
-    lines = _lines(sizes, _pool(draw, sizes.words), draw)
+    lines = _lines(sizes, word_pool(draw, sizes.words), draw)
     share = -(-sizes.lines // sizes.files)
     paths = [folder / f"chats-{index:02d}.jsonl" for index in range(sizes.files)]
     for path in paths:
@@ -67,7 +67,7 @@ def write_logs(folder: Path, sizes: LogSizes) -> list[Path]:
     return paths
 
 
-def _lines(sizes: LogSizes, words: _Words, draw: np.random.Generator) -> Iterator[str]:
+def _lines(sizes: LogSizes, words: Words, draw: np.random.Generator) -> Iterator[str]:
     for number in range(1, sizes.conversations + 1):
         line = _line(number, words, draw)
         yield line
@@ -79,7 +79,7 @@ def _lines(sizes: LogSizes, words: _Words, draw: np.random.Generator) -> Iterato
             yield _line(number, words, draw)
 
 
-def _line(number: int, words: _Words, draw: np.random.Generator) -> str:
+def _line(number: int, words: Words, draw: np.random.Generator) -> str:
     row = {
         "id": f"chat-{number:08d}",
         "messages": _messages(words, draw),
@@ -89,23 +89,23 @@ def _line(number: int, words: _Words, draw: np.random.Generator) -> str:
     return json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
-def _messages(words: _Words, draw: np.random.Generator) -> list[dict[str, object]]:
+def _messages(words: Words, draw: np.random.Generator) -> list[dict[str, object]]:
     heard = _lengths(draw, USER_WORDS)
     said = _lengths(draw, ASSISTANT_WORDS)
     begins = draw.integers(0, len(words.starts) - 2_000, 2 * TURNS_PER_CONVERSATION)
-    messages: list[dict[str, object]] = [{"role": "system", "content": _piece(words, 0, SYSTEM_WORDS)}]
+    messages: list[dict[str, object]] = [{"role": "system", "content": piece(words, 0, SYSTEM_WORDS)}]
     for turn in range(TURNS_PER_CONVERSATION):
-        messages.append({"role": "user", "content": _piece(words, begins[2 * turn], heard[turn])})
-        messages.append({"role": "assistant", "content": _piece(words, begins[2 * turn + 1], said[turn])})
+        messages.append({"role": "user", "content": piece(words, begins[2 * turn], heard[turn])})
+        messages.append({"role": "assistant", "content": piece(words, begins[2 * turn + 1], said[turn])})
     return messages if draw.random() >= TOOL_SHARE else [*messages[:2], *_tool_use(words), *messages[3:]]
 
 
-def _tool_use(words: _Words) -> list[dict[str, object]]:
+def _tool_use(words: Words) -> list[dict[str, object]]:
     """A call in place of the first answer, and its result; the user goes on from there."""
     call = {"name": "look_up_order", "arguments": json.dumps({"order": 17})}
     return [
         {"role": "assistant", "content": None, "tool_calls": [{"id": "call-1", "function": call}]},
-        {"role": "tool", "tool_call_id": "call-1", "content": _piece(words, 500, 20)},
+        {"role": "tool", "tool_call_id": "call-1", "content": piece(words, 500, 20)},
     ]
 
 
@@ -114,11 +114,12 @@ def _lengths(draw: np.random.Generator, median: float) -> np.ndarray:
     return np.clip(lengths.astype(int), 1, 1_000)
 
 
-def _piece(words: _Words, begin: int, count: int) -> str:
+def piece(words: Words, begin: int, count: int) -> str:
+    """So many words, from the one with this number on."""
     return words.text[words.starts[begin] : words.starts[begin + count] - 1]
 
 
-def _pool(draw: np.random.Generator, count: int) -> _Words:
+def word_pool(draw: np.random.Generator, count: int) -> Words:
     """Words of two to nine letters, used as unevenly as real ones (Zipf)."""
     letters = np.array(list("etaoinshrdlcumwfgypbvk"))
     lengths = np.sort(draw.integers(2, 10, VOCABULARY))  # frequent words are short
@@ -126,4 +127,4 @@ def _pool(draw: np.random.Generator, count: int) -> _Words:
     weights = 1.0 / np.arange(3, VOCABULARY + 3)
     chosen = vocabulary[draw.choice(VOCABULARY, count, p=weights / weights.sum())]
     starts = np.concatenate([[0], np.cumsum(np.char.str_len(chosen) + 1)])
-    return _Words(" ".join(chosen), starts)
+    return Words(" ".join(chosen), starts)

@@ -8,10 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.synthetic_logs import piece, word_pool
 from storage.schemas import SCHEMAS
 
 TURNS_PER_CONVERSATION = 5
 GROUP_SIZE = 8
+SPOKEN_TURNS, USER_WORDS, POOL_WORDS = 6, 12, 200_000
 KINDS = np.array(["ask_needed", "ask_again", "small_talk", "recommend"])
 
 
@@ -46,6 +48,34 @@ def write_relations(folder: Path, sizes: Sizes) -> dict[str, list[Path]]:
         "turn_inputs": pa.table({**keys, **inputs}),
     }
     return {name: [_written(folder / f"{name}.parquet", table)] for name, table in tables.items()}
+
+
+def spoken_turns(turns: int) -> pa.Table:
+    """Six turns a conversation as a policy speaks them: words, and sixty tokens with log-probabilities each.
+
+    The ids are in no order. `turns` is a multiple of six.
+    """
+    draw = np.random.default_rng(0)
+    words = word_pool(draw, POOL_WORDS)
+    tokens = draw.integers(10, 111, turns).astype(np.int32)
+    ends = np.concatenate([[0], np.cumsum(tokens)]).astype(np.int32)
+    begins = draw.integers(0, POOL_WORDS - 200, turns)
+    said = [piece(words, begin, count) for begin, count in zip(begins, tokens, strict=True)]
+    ids = draw.zipf(1.2, ends[-1]).clip(0, 8_000).astype(np.int32)
+    columns = {
+        "conversation_id": np.repeat(_ids(turns // SPOKEN_TURNS, "spoken"), SPOKEN_TURNS),
+        "turn_index": np.tile(np.arange(SPOKEN_TURNS, dtype=np.int16), turns // SPOKEN_TURNS),
+        "n_turns": np.full(turns, SPOKEN_TURNS),
+        "policy_version": np.full(turns, "bench/0001"),
+        "user_text": [piece(words, begin, USER_WORDS) for begin in begins],
+        "assistant_text": said,
+        "suggested_text": said,
+        "sent_text": said,
+        "response_ids": pa.ListArray.from_arrays(ends, ids),
+        "logprobs": pa.ListArray.from_arrays(ends, -draw.exponential(size=ends[-1]).astype(np.float32)),
+        "response_tokens": tokens,
+    }
+    return _filled("turns", columns)
 
 
 def _ids(count: int, salt: str) -> np.ndarray:

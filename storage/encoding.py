@@ -1,22 +1,28 @@
 """Rows on their way into one data object: checked, ordered, encoded and digested, a row group at a time.
 
-While one row group is encoded, a thread beside takes its digest and makes the next one ready: ordering,
-hashing and Parquet all leave the interpreter free. So what is done for the protocol alone, the digest, costs
-processor time, but hardly any waiting.
+While a row group is encoded, a thread beside makes the next one ready and takes both hashes: of the rows,
+and of the bytes that are there already. Ordering, hashing and Parquet all leave the interpreter free, so what
+is done for the protocol alone costs processor time, but hardly any waiting.
 """
 
+import hashlib
 import io
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
-from storage.digests import RunningDigest, file_sha256
+from storage.digests import RunningDigest
 from storage.errors import InvalidTable
 from storage.rules import ROW_ORDER
 from storage.tables import ROW_GROUP_ROWS, conform, open_parquet, schema_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+HASHED_BYTES = 1 << 20
 
 
 class Parts(Protocol):
@@ -45,19 +51,52 @@ def encode_rows(name: str, rows: Rows) -> Encoded:
 
     Raises InvalidTable as `conform` does, and for parts whose keys overlap.
     """
-    schema, sink, count = schema_of(name), io.BytesIO(), 0
-    digest = RunningDigest(schema)
-    groups = _row_groups(_conforming(name, rows))
-    with ThreadPoolExecutor(max_workers=1) as beside, open_parquet(sink, schema) as writer:
-        coming = beside.submit(_next, groups)
-        while (group := coming.result()) is not None:
-            digested = beside.submit(digest.add, group)
+    schema, count = schema_of(name), 0
+    digest, groups = RunningDigest(schema), _row_groups(_conforming(name, rows))
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        sink = _HashedSink(beside)
+        with open_parquet(sink, schema) as writer:
             coming = beside.submit(_next, groups)
-            writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
-            digested.result()
-            count += group.num_rows
-    data = sink.getvalue()
-    return Encoded(data, file_sha256(data), count, digest.hexdigest())
+            while (group := coming.result()) is not None:
+                digested = beside.submit(digest.add, group)
+                coming = beside.submit(_next, groups)
+                writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+                digested.result()
+                count += group.num_rows
+        sha256 = sink.sha256()
+    return Encoded(sink.getvalue(), sha256, count, digest.hexdigest())
+
+
+class _HashedSink(io.BytesIO):
+    """Bytes in memory that are hashed in another thread while more of them come."""
+
+    def __init__(self, beside: Executor) -> None:
+        super().__init__()
+        self._beside = beside
+        self._running = hashlib.sha256()
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+
+    def write(self, data: "Buffer") -> int:
+        """Keep the bytes, and hash them when they are worth the trip."""
+        self._waiting.append(bytes(data))
+        self._waiting_bytes += len(self._waiting[-1])
+        if self._waiting_bytes >= HASHED_BYTES:
+            self._hash()
+        return super().write(data)
+
+    def sha256(self) -> str:
+        """Of everything written, in hexadecimal."""
+        return self._hash().result().hexdigest()
+
+    def _hash(self) -> "Future[hashlib._Hash]":
+        data, self._waiting, self._waiting_bytes = b"".join(self._waiting), [], 0
+        return self._beside.submit(_updated, self._running, data)
+
+
+def _updated(running: "hashlib._Hash", data: bytes) -> "hashlib._Hash":
+    running.update(data)
+    return running
 
 
 def _next(groups: Iterator[pa.Table]) -> pa.Table | None:

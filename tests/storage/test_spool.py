@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.encoding import encode_rows
-from storage.errors import InvalidTable
 from storage.spool import RANGE_ENDS, Spool
 from tests.storage.lake_rows import turns
 
@@ -72,18 +70,6 @@ def test_parts_may_be_walked_twice(tmp_path: Path) -> None:
     spool = spooled(tmp_path, ["ff", "00"], spill_bytes=1)
 
     assert encode_rows("turns", spool) == encode_rows("turns", spool)
-
-
-class Backwards:
-    """Parts whose keys descend."""
-
-    def parts(self) -> list[pa.Table]:
-        return [turns({"b": 1}), turns({"a": 1})]
-
-
-def test_parts_out_of_order_are_refused() -> None:
-    with pytest.raises(InvalidTable, match="begins at conversation_id 'a' after one that ended at 'b'"):
-        encode_rows("turns", Backwards())
 
 
 def test_the_ranges_are_in_order_and_of_two_digits() -> None:
