@@ -13,7 +13,7 @@ from storage.errors import ObjectMissing
 from storage.manifests import CommitKey, FileEntry
 from storage.needles import DISTINCTIVE, Needles, forms, user_in
 from storage.objects import ObjectStore
-from storage.row_masks import contains, is_among
+from storage.row_masks import is_among
 from storage.schemas import SCHEMAS
 from storage.tombstones import Marks, Selector
 
@@ -162,8 +162,9 @@ def _said_by_nobody_else(
     store: ObjectStore, datasets: Sequence[Dataset], meant: Meant, *, texts: frozenset[str]
 ) -> frozenset[str]:
     own = set(texts)
-    for _, said in words_of_others(store, datasets, ids=meant.ids) if own else ():
-        own -= {text for text in own if any(contains(said, form).any() for form in forms(text))}
+    for _, texts in words_of_others(store, datasets, ids=meant.ids) if own else ():
+        said = "\n".join(texts.to_pylist())  # one search through all is ten times as fast as one by one
+        own -= {text for text in own if any(form in said for form in forms(text))}
     return frozenset(own)
 
 

@@ -49,11 +49,11 @@ def resume(store: LakeStore, selector: Selector, *, render: Render) -> Tombstone
 
 def finish(store: LakeStore, pending: Pending, *, render: Render) -> Tombstone:
     """Do what the record says, as far as it is not done; any number of processes may do it at once."""
-    pages = _Pages(store, pending, render)
+    pages, clean = _Pages(store, pending, render), set[str]()
     for _ in range(_PASSES):
-        if _data_changed(store, pending):
+        if _data_changed(store, pending, clean):
             pages.are_stale()
-        elif not _pages_changed(store, pending, pages):
+        elif not _pages_changed(store, pending, pages, clean):
             break
     else:
         raise StorageError(
@@ -66,24 +66,25 @@ def finish(store: LakeStore, pending: Pending, *, render: Render) -> Tombstone:
     return tombstone
 
 
-def _data_changed(store: LakeStore, pending: Pending) -> bool:
+def _data_changed(store: LakeStore, pending: Pending, clean: set[str]) -> bool:
     """Take the rows out wherever they are; False when they were nowhere any more."""
     changed = False
     for dataset, digests in _parents_first(store):
-        if rewrite(store, dataset, removal=Removal(pending.marked, pending.forgetting, digests)):
+        removal = Removal(pending.marked, pending.forgetting, digests, clean)
+        if rewrite(store, dataset, removal=removal):
             changed = True
             digests |= _new_digests(store, dataset)
     return changed
 
 
-def _pages_changed(store: LakeStore, pending: Pending, pages: "_Pages") -> bool:
+def _pages_changed(store: LakeStore, pending: Pending, pages: "_Pages", clean: set[str]) -> bool:
     """Put new pages in the place of those that showed a trace; False when all of them are new."""
     shown = [each for each in _parents_first(store) if each[0].key.text in pending.pages]
     changed = [
         rewrite(
             store,
             dataset,
-            removal=Removal(pending.marked, pending.forgetting, digests),
+            removal=Removal(pending.marked, pending.forgetting, digests, clean),
             artifacts=pages.of,
         )
         for dataset, digests in shown

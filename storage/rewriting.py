@@ -38,11 +38,15 @@ Artifacts = Callable[[Commit], Mapping[str, FileEntry]]  # those of a commit aft
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What to remove, under which tombstone, and today's digest of every commit that had another before."""
+    """What to remove, under which tombstone, and today's digest of every commit that had another before.
+
+    `clean` are files that were found without such rows: they never change, and are not read again.
+    """
 
     marks: Marks
     tombstone: str
     digests: Mapping[str, str]
+    clean: set[str]
 
 
 def marked_rows(store: ObjectStore, entry: FileEntry, *, marks: Marks) -> np.ndarray:
@@ -162,7 +166,7 @@ class _Renewed:
     def _without(self, entry: FileEntry) -> FileEntry:
         """The file without the marked rows, stored; the file itself where none of its rows is marked."""
         column = marked_column(entry.table)
-        if column is None:
+        if column is None or entry.key in self._removal.clean:
             return entry
         try:
             data = checked_bytes(self._store, entry)
@@ -170,6 +174,7 @@ class _Renewed:
             return self._following(entry)
         marked = self._removal.marks.mask(columns_of(data, columns=[column])[column])
         if not marked.any():
+            self._removal.clean.add(entry.key)
             return entry
         return self._put(entry, decode(entry.table, data, key=entry.key).filter(pa.array(~marked)))
 

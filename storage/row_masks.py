@@ -15,4 +15,4 @@ def is_among(column: pa.ChunkedArray, values: Collection[str]) -> np.ndarray:
 def contains(column: pa.ChunkedArray, text: str) -> np.ndarray:
     """Rows whose text holds this one somewhere."""
     found = pc.call_function("match_substring", [column], pc.MatchSubstringOptions(text))
-    return np.array([answer is True for answer in found.to_pylist()], dtype=bool)
+    return pc.fill_null(found, False).to_numpy().astype(bool)
