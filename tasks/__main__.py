@@ -25,14 +25,12 @@ from tasks.cli_options import (
 from tasks.config import ConfigError
 from tasks.options import options_of
 
+LOOP, STAGES, LAKE, LAB = "The loop", "Single stages", "The lake", "Experiments"
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-commands_receipts.add_to(app)
-commands_export.add_to(app)
-commands_care.add_to(app)
 
 
 def _stage(name: str, summary: str) -> None:
-    @app.command(name.replace("_", "-"), help=summary)
+    @app.command(name.replace("_", "-"), help=summary, rich_help_panel=STAGES)
     def command(
         config: ConfigOption = DEFAULT_CONFIG,
         experiment: ExperimentOption = None,
@@ -57,24 +55,10 @@ def _stage(name: str, summary: str) -> None:
         console.run_stage(options, name, iteration=iteration)
 
 
-for _name, _summary in {
-    "collect": "Roll out the current policy with simulated users, all shards, and seal the iteration.",
-    "curate": "Decide in SQL which conversations may train, and count the others by reason.",
-    "warm_start": "Make policy version 0 from the logs of iteration 0.",
-    "fit_reward": "Fit the implicit process reward model and score every kept turn.",
-    "fit_q": "Fit the turn-level Q, or the critic, that the algorithm needs, and value every kept turn.",
-    "credit": "Write every credit method side by side, and the advantages that train.",
-    "credit_lab": "Compare every credit method on the same stored rollouts: a dataset and a page.",
-    "train_policy": "Train a candidate on the credited turns.",
-    "evaluate": "Evaluate candidate and incumbent on common held-out scenarios and seeds.",
-    "decide": "Promote, hold or roll back, with the evidence in the registry.",
-    "report": "Write the HTML report of the iteration and of the experiment.",
-}.items():
-    _stage(_name, _summary)
-
-
 @app.command(
-    "run", help="Run whole iterations in this process, without Airflow; finished stages are skipped."
+    "run",
+    help="Run whole iterations in this process, without Airflow; finished stages are skipped.",
+    rich_help_panel=LOOP,
 )
 def run_command(
     config: ConfigOption = DEFAULT_CONFIG,
@@ -101,7 +85,7 @@ def run_command(
     console.run_iterations(options, iterations)
 
 
-@app.command("import", help="Import log files as iteration 0 of an experiment.")
+@app.command("import", help="Import log files as iteration 0 of an experiment.", rich_help_panel=LOOP)
 def import_command(
     files: Annotated[list[Path], typer.Argument(help="JSONL, JSON or Parquet files.")],
     experiment: Annotated[str, typer.Option("--experiment", "-e", help="Name of the experiment to start.")],
@@ -126,7 +110,9 @@ def import_command(
 
 
 @app.command(
-    "sql", help="Query the committed lake: views conversations, turns, credits, evaluations, policies, ..."
+    "sql",
+    help="Query the committed lake: views conversations, turns, credits, evaluations, policies, ...",
+    rich_help_panel=LAKE,
 )
 def sql_command(
     statement: Annotated[
@@ -154,7 +140,9 @@ def sql_command(
         ask.print_answer(options, question, rows=rows, iteration=iteration)
 
 
-@app.command("policies", help="Every registered version and every decision, newest last.")
+@app.command(
+    "policies", help="Every registered version and every decision, newest last.", rich_help_panel=LOOP
+)
 def policies_command(
     config: ConfigOption = DEFAULT_CONFIG, experiment: ExperimentOption = None, lake: LakeOption = None
 ) -> None:
@@ -164,7 +152,11 @@ def policies_command(
     console.print_registry(options_of(config, experiment=experiment, lake=lake))
 
 
-@app.command("rollback", help="Make an earlier version current again; the event and its reason are kept.")
+@app.command(
+    "rollback",
+    help="Make an earlier version current again; the event and its reason are kept.",
+    rich_help_panel=LOOP,
+)
 def rollback_command(
     reason: Annotated[str, typer.Option(help="Why; it is kept in the registry.")],
     to: Annotated[
@@ -180,7 +172,11 @@ def rollback_command(
     console.roll_back(options_of(config, experiment=experiment, lake=lake), to=to, reason=reason)
 
 
-@app.command("chat", help="Talk to any policy version, or to any folder of a causal language model.")
+@app.command(
+    "chat",
+    help="Talk to any policy version, or to any folder of a causal language model.",
+    rich_help_panel=LOOP,
+)
 def chat_command(
     policy: Annotated[
         str, typer.Argument(help="Version (sales/v0003), 'current', or a model folder.")
@@ -196,7 +192,11 @@ def chat_command(
     chat.talk(options_of(config, experiment=experiment, lake=lake, seed=seed), policy)
 
 
-@app.command("experiment", help="Compare methods over paired seeds; what is in the lake is not run again.")
+@app.command(
+    "experiment",
+    help="Compare methods over paired seeds; what is in the lake is not run again.",
+    rich_help_panel=LAB,
+)
 def experiment_command(
     name: Annotated[str, typer.Argument(help="Which one; a wrong name lists them all.")],
     seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds; default: as meant.")] = None,
@@ -211,7 +211,11 @@ def experiment_command(
     command.run(options_of(config, lake=lake), name, seeds=seeds, workers=workers, tuning=tuning)
 
 
-@app.command("results", help="Write docs/results.md, and a page, from the experiments in the lake.")
+@app.command(
+    "results",
+    help="Write docs/results.md, and a page, from the experiments in the lake.",
+    rich_help_panel=LAB,
+)
 def results_command(
     out: Annotated[Path, typer.Option(help="The Markdown file to write.")] = Path("docs/results.md"),
     config: ConfigOption = DEFAULT_CONFIG,
@@ -223,7 +227,11 @@ def results_command(
     command.write(options_of(config, lake=lake), out)
 
 
-@app.command("doctor", help="What is installed, reachable and writable, and what to do about the rest.")
+@app.command(
+    "doctor",
+    help="What is installed, reachable and writable, and what to do about the rest.",
+    rich_help_panel=LOOP,
+)
 def doctor_command(
     lake: Annotated[str, typer.Option("--lake", help="Root of the lake to try.")] = "lake",
 ) -> None:
@@ -231,6 +239,25 @@ def doctor_command(
     from tasks import doctor
 
     raise typer.Exit(doctor.run(lake))
+
+
+for _module in (commands_receipts, commands_export, commands_care):
+    _module.add_to(app, panel=LAKE)
+
+for _name, _summary in {
+    "collect": "Roll out the current policy with simulated users, all shards, and seal the iteration.",
+    "curate": "Decide in SQL which conversations may train, and count the others by reason.",
+    "warm_start": "Make policy version 0 from the logs of iteration 0.",
+    "fit_reward": "Fit the implicit process reward model and score every kept turn.",
+    "fit_q": "Fit the turn-level Q, or the critic, that the algorithm needs, and value every kept turn.",
+    "credit": "Write every credit method side by side, and the advantages that train.",
+    "credit_lab": "Compare every credit method on the same stored rollouts: a dataset and a page.",
+    "train_policy": "Train a candidate on the credited turns.",
+    "evaluate": "Evaluate candidate and incumbent on common held-out scenarios and seeds.",
+    "decide": "Promote, hold or roll back, with the evidence in the registry.",
+    "report": "Write the HTML report of the iteration and of the experiment.",
+}.items():
+    _stage(_name, _summary)
 
 
 def main() -> None:

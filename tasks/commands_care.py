@@ -8,10 +8,14 @@ from tasks.cli_options import DEFAULT_CONFIG, ConfigOption, ExperimentOption, La
 from tasks.options import options_of
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("forget", help="Remove a conversation, or a user, from the lake for good.")(forget)
-    app.command("gc", help="List what nothing needs any more; --delete removes it.")(gc)
+def add_to(app: typer.Typer, *, panel: str) -> None:
+    """Add the commands, in this part of the help."""
+    app.command(
+        "forget", help="Remove a conversation, or a user, from the lake for good.", rich_help_panel=panel
+    )(forget)
+    app.command("gc", help="List what nothing needs any more; --delete removes it.", rich_help_panel=panel)(
+        gc
+    )
 
 
 def forget(

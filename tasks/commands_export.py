@@ -9,10 +9,12 @@ from tasks.cli_options import DEFAULT_CONFIG, ConfigOption, ExperimentOption, It
 from tasks.options import options_of
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command."""
+def add_to(app: typer.Typer, *, panel: str) -> None:
+    """Add the command, in this part of the help."""
     app.command(
-        "export", help="Write an iteration for another program: openai, verl, openrlhf, trl, trl-kto."
+        "export",
+        help="Write an iteration for another program: openai, verl, openrlhf, trl, trl-kto.",
+        rich_help_panel=panel,
     )(export)
 
 

@@ -11,12 +11,24 @@ JsonOption = Annotated[bool, typer.Option("--json", help="The same as JSON, with
 AllOption = Annotated[bool, typer.Option("--all", help="Every experiment in the lake.")]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("why", help="From which conversations a policy came, and why it was kept or not.")(why)
-    app.command("where", help="Every dataset that holds a conversation, and every policy it taught.")(where)
-    app.command("diff", help="In what two iterations differ, stage by stage.")(diff)
-    app.command("verify", help="Recompute every hash of an experiment and name what does not match.")(verify)
+def add_to(app: typer.Typer, *, panel: str) -> None:
+    """Add the commands, in this part of the help."""
+    app.command(
+        "why",
+        help="From which conversations a policy came, and why it was kept or not.",
+        rich_help_panel=panel,
+    )(why)
+    app.command(
+        "where",
+        help="Every dataset that holds a conversation, and every policy it taught.",
+        rich_help_panel=panel,
+    )(where)
+    app.command("diff", help="In what two iterations differ, stage by stage.", rich_help_panel=panel)(diff)
+    app.command(
+        "verify",
+        help="Recompute every hash of an experiment and name what does not match.",
+        rich_help_panel=panel,
+    )(verify)
 
 
 def why(
