@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from itpo_core.asking import Answer, DirectUsers, Users, attempt
-from itpo_core.engines.base import Engine, Sampling, Session, SpokenTurn
+from itpo_core.engines.base import BrokenTurn, Engine, Sampling, Session, SpokenTurn
 from itpo_core.envs.base import Business, Businesses, Environment, Reply, Sent, TurnOracle, UserSimulator
 from itpo_core.identifiers import derive_seed
 from itpo_core.suggestions import Desk, at_the_desk, sent_note
@@ -133,7 +133,10 @@ class _Batch:
         """Let the engine finish a turn, and hand answers on; users are waited for when no row can speak."""
         spoken = self._session.advance()
         for turn in spoken:
-            self._hear(turn)
+            if isinstance(turn, BrokenTurn):
+                self._fail(turn.row, turn.failure)
+            else:
+                self._hear(turn)
         for answer in self._users.answers(wait=not spoken):
             self._take(answer)
 

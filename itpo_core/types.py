@@ -61,6 +61,7 @@ class FailureKind(StrEnum):
     JUDGE_ERROR = "judge_error"
     JUDGE_TIMEOUT = "judge_timeout"
     ENGINE_ERROR = "engine_error"
+    ENGINE_TIMEOUT = "engine_timeout"
 
 
 @dataclass(frozen=True, slots=True)

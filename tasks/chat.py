@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from itpo_core.engines.base import Engine, Sampling
+from itpo_core.engines.base import BrokenTurn, Engine, Sampling
 from itpo_core.types import Message, Role
 from storage import registry
 from tasks import build
@@ -51,7 +51,11 @@ def answers(engine: Engine, said: Iterable[str], *, seed: int, sampling: Samplin
         elif not session.append(0, [message]):
             yield "(the conversation no longer fits the policy's context)"
             return
-        yield session.advance()[0].text
+        (turn,) = session.advance()
+        if isinstance(turn, BrokenTurn):
+            yield f"(no answer: {turn.failure.cause})"
+            return
+        yield turn.text
 
 
 def _lines() -> Iterable[str]:

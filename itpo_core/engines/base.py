@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from itpo_core.types import FinishReason, Message
+from itpo_core.types import Failure, FinishReason, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,10 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class SpokenTurn:
-    """One assistant turn of one row, as sampled (see `itpo_core.types.Turn` for the fields)."""
+    """One assistant turn of one row, as sampled (see `itpo_core.types.Turn` for the fields).
+
+    Without ids and log-probabilities, where the speaker gives none: such a turn can be heard and judged.
+    """
 
     row: int
     text: str
@@ -33,13 +36,21 @@ class SpokenTurn:
     finish: FinishReason
 
 
+@dataclass(frozen=True, slots=True)
+class BrokenTurn:
+    """A turn that did not come about, with its cause; its row can only be closed."""
+
+    row: int
+    failure: Failure
+
+
 class Session(Protocol):
     """A batch of open conversations. A row is ready when all given to it ends where the assistant speaks."""
 
-    def advance(self) -> list[SpokenTurn]:
+    def advance(self) -> Sequence[SpokenTurn | BrokenTurn]:
         """Decode until at least one ready row has finished its turn; all that finish at that step return.
 
-        An empty list means that no row is ready: every open row waits for text.
+        Nothing means that no row is ready: every open row waits for text.
         """
         ...
 

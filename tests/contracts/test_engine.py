@@ -1,14 +1,19 @@
 """What every engine promises, run against each of them."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import pairwise
 
 import pytest
 
 from itpo_core.engines.base import Engine, Sampling, SpokenTurn
+from itpo_core.engines.openai_api import OpenAiEngine, Served
+from itpo_core.engines.openai_wire import Dialect
 from itpo_core.engines.scripted import ScriptedEngine
+from itpo_core.engines.server_calls import CallLimits, ServerCalls
 from itpo_core.types import FinishReason, Message, Role
-from tests.itpo_core.policies import engine_of, gpt2, llama, qwen2
+from tests.itpo_core.fake_server import MODEL, FakeServer, start
+from tests.itpo_core.policies import engine_of, gpt2, llama, qwen2, tiny_format
 
 EngineFactory = Callable[[int], Engine]
 
@@ -22,11 +27,29 @@ def scripted(max_context_tokens: int) -> Engine:
     return ScriptedEngine(reply, max_context_tokens=max_context_tokens)
 
 
+@cache
+def server_calls() -> ServerCalls:
+    """A server with a tiny policy behind it, on threads that end with the process."""
+    server = FakeServer(qwen2(), tiny_format())
+    start(server)
+    return ServerCalls(server.address, CallLimits(deadline_s=20.0))
+
+
+def behind_server(dialect: Dialect) -> EngineFactory:
+    """The engine on that server, speaking this dialect."""
+    served = Served(MODEL, dialect, logprobs="processed")
+    return lambda context: OpenAiEngine(
+        server_calls(), served, chat_format=tiny_format(), max_context_tokens=context
+    )
+
+
 ENGINES: dict[str, EngineFactory] = {
     "qwen2": lambda context: engine_of(qwen2(), max_context_tokens=context),
     "llama": lambda context: engine_of(llama(), max_context_tokens=context),
     "gpt2": lambda context: engine_of(gpt2(), max_context_tokens=context),
     "scripted": scripted,
+    "openai_api_tokens": behind_server("tokens"),
+    "openai_api_chat_tokens": behind_server("chat_tokens"),
 }
 engines = pytest.mark.parametrize("make", ENGINES.values(), ids=ENGINES)
 OPENINGS = [
