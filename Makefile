@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3.11
 STAMP := .venv/.installed
+OPENRLHF := .venv/openrlhf/.installed
 OTHER_DUCKDB := .venv/duckdb-1.5/.installed
 UV := .venv/bin/uv
 RUN := .venv/bin/python
@@ -21,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-setup: $(STAMP)  ## make .venv from the locks, byte-compiled; at once when nothing changed
+setup: $(STAMP) $(OPENRLHF)  ## make .venv from the locks, byte-compiled; at once when nothing changed
 
 $(UV): requirements/uv.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install it, or say make PYTHON=/path/to/it"; exit 1; }
@@ -40,6 +41,13 @@ $(STAMP): $(UV) requirements/torch.txt requirements/lock.txt pyproject.toml
 	@$(UV) pip install --quiet --python $(RUN) --no-deps --no-build-isolation -e .
 	@echo "byte-compiling"
 	@$(RUN) -m compileall -qq -j 0 .venv/lib || true
+	@touch $@
+
+# OpenRLHF's own source without what it needs, in a folder of its own: its parser, losses and estimators are asked
+# by tests. Nothing imports it from there otherwise; the whole of it is for machines with a GPU (extra `gpu`).
+$(OPENRLHF): requirements/openrlhf.txt $(STAMP)
+	@rm -rf $(@D)
+	@$(RUN) -m pip install -qq --disable-pip-version-check --require-hashes --no-deps --target $(@D) -r requirements/openrlhf.txt
 	@touch $@
 
 # Another DuckDB with its httpfs, in a folder of its own: tests/storage/test_duckdb_1_5.py.
@@ -61,17 +69,17 @@ lint: $(STAMP)
 types: $(STAMP)
 	@.venv/bin/ty check --output-format concise
 
-check: lint types  ## lint, types and the fast tests: under a minute
+check: lint types $(OPENRLHF)  ## lint, types and the fast tests: under a minute
 	@$(PYTEST) -q -n 2 -m "not slow and not e2e and not browser"
 
-test: $(STAMP)  ## the tests that CI runs
+test: $(STAMP) $(OPENRLHF)  ## the tests that CI runs
 	@$(PYTEST) -q -n 2 -m "not e2e and not browser"
 
-test-full: $(STAMP) $(OTHER_DUCKDB)  ## every test; wants the Debian packages chromium and postgresql
+test-full: $(STAMP) $(OPENRLHF) $(OTHER_DUCKDB)  ## every test; wants the Debian packages chromium and postgresql
 	@$(PYTEST) -q -n 2 -m "not e2e and not browser"
 	@$(PYTEST) -q -m "e2e or browser"
 
-faults: $(STAMP)  ## each planted fault must turn its test red
+faults: $(STAMP) $(OPENRLHF)  ## each planted fault must turn its test red
 	@$(RUN) -m tests.faults.run
 
 bench: $(STAMP)  ## the figures of docs/benchmarks.md; make bench-NAME runs one and prints it
@@ -84,6 +92,7 @@ bench-%: $(STAMP)
 lock: $(UV)  ## compile the locks anew
 	@$(LOCK) --python $(RUN) requirements/uv.in -o requirements/uv.txt
 	@$(LOCK) --python $(RUN) requirements/duckdb-1.5.in -o requirements/duckdb-1.5.txt
+	@$(LOCK) --python $(RUN) --no-deps requirements/openrlhf.in -o requirements/openrlhf.txt
 	@$(LOCK) --python $(RUN) --override requirements/overrides.txt --extra airflow --extra local --extra dev pyproject.toml -o requirements/lock.txt
 
 clean:  ## remove caches and what the demo wrote; keep .venv
