@@ -46,3 +46,10 @@ def read(store: ObjectStore, experiment: str) -> dict[str, list[str]]:
     """The kept lines by name of the attempt."""
     bodies = [parse_object(store.get(place), place=place) for place in store.list(f"{experiment}/_logs/")]
     return {body["name"]: body["lines"] for body in bodies}
+
+
+def names(store: ObjectStore, experiment: str, *, prefix: str) -> list[str]:
+    """Names of the attempts with kept lines that start so."""
+    folder = f"{experiment}/_logs/"
+    found = store.list(folder + prefix)
+    return [place.removeprefix(folder).removesuffix(".json") for place in found]

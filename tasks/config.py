@@ -17,6 +17,7 @@ from tasks.config_credit import ADVANTAGES as ADVANTAGES
 from tasks.config_credit import Algorithm as Algorithm
 from tasks.config_credit import Credit, Q, fault_of_pair
 from tasks.config_parts import Bytes, Fraction, NonNegative, Positive, PositiveFloat, Section
+from tasks.config_ray import Ray
 from tasks.config_train import Train as Train
 from tasks.config_train import fault_of_step
 
@@ -262,6 +263,7 @@ class Config(Section):
     improve: Improve = Improve()
     evaluate: Evaluate = Evaluate()
     decide: Decide = Decide()
+    ray: Ray = Ray()
 
     @model_validator(mode="after")
     def _exploring_samples(self) -> "Config":
@@ -316,9 +318,9 @@ class Config(Section):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything that can change data; the lake's place is not part of it."""
+        """SHA-256 of everything that can change data; where the lake is and where stages run is not."""
         return hashlib.sha256(
-            canonical_json(self.model_dump(mode="json", exclude={"lake"})).encode()
+            canonical_json(self.model_dump(mode="json", exclude={"lake", "ray"})).encode()
         ).hexdigest()
 
 
