@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from storage.errors import StorageError
-from tasks import commands_care, commands_export, commands_receipts, threads
+from tasks import commands_care, commands_export, commands_receipts, commands_train, threads
 from tasks.cli_options import (
     DEFAULT_CONFIG,
     AdvantageOption,
@@ -252,12 +252,12 @@ for _name, _summary in {
     "fit_q": "Fit the turn-level Q, or the critic, that the algorithm needs, and value every kept turn.",
     "credit": "Write every credit method side by side, and the advantages that train.",
     "credit_lab": "Compare every credit method on the same stored rollouts: a dataset and a page.",
-    "train_policy": "Train a candidate on the credited turns.",
     "evaluate": "Evaluate candidate and incumbent on common held-out scenarios and seeds.",
     "decide": "Promote, hold or roll back, with the evidence in the registry.",
     "report": "Write the HTML report of the iteration and of the experiment.",
 }.items():
     _stage(_name, _summary)
+commands_train.add_to(app, panel=STAGES)
 
 
 def main() -> None:

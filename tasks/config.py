@@ -16,6 +16,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from tasks.config_credit import ADVANTAGES as ADVANTAGES
 from tasks.config_credit import Algorithm as Algorithm
 from tasks.config_credit import Credit, Q, fault_of_pair
+from tasks.config_openrlhf import OpenRlhf, fault_of_cluster
 from tasks.config_parts import Bytes, Fraction, NonNegative, Positive, PositiveFloat, Section
 from tasks.config_ray import Ray
 from tasks.config_train import Train as Train
@@ -264,6 +265,7 @@ class Config(Section):
     evaluate: Evaluate = Evaluate()
     decide: Decide = Decide()
     ray: Ray = Ray()
+    openrlhf: OpenRlhf | None = None  # the cluster on which a policy is trained, if there is one
 
     @model_validator(mode="after")
     def _exploring_samples(self) -> "Config":
@@ -311,6 +313,20 @@ class Config(Section):
             raise ValueError(fault)
         return self
 
+    @model_validator(mode="after")
+    def _fits_the_cluster(self) -> "Config":
+        fault = fault_of_cluster(
+            self.openrlhf,
+            self.credit,
+            train=self.train,
+            max_new_tokens=self.sampling.max_new_tokens,
+            max_context_tokens=self.model.max_context_tokens,
+            temperature=self.sampling.temperature,
+        )
+        if fault is not None:
+            raise ValueError(fault)
+        return self
+
     def section(self, *names: str) -> dict[str, str]:
         """The named sections as canonical JSON texts: the inputs that a stage commits under."""
         sections = dict(self)
@@ -319,9 +335,8 @@ class Config(Section):
     @property
     def digest(self) -> str:
         """SHA-256 of everything that can change data; where the lake is and where stages run is not."""
-        return hashlib.sha256(
-            canonical_json(self.model_dump(mode="json", exclude={"lake", "ray"})).encode()
-        ).hexdigest()
+        idle = {"lake", "ray"} if self.openrlhf is not None else {"lake", "ray", "openrlhf"}
+        return hashlib.sha256(canonical_json(self.model_dump(mode="json", exclude=idle)).encode()).hexdigest()
 
 
 def canonical_json(value: Any) -> str:  # Any: whatever JSON can hold
