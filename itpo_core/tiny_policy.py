@@ -23,6 +23,8 @@ from transformers import (
 )
 from transformers.utils import logging as library_logging
 
+from itpo_core.tokens import ChatFormat
+
 PAD, BOS, END_OF_TURN, USER, ASSISTANT, UNKNOWN = SPECIALS = (
     "<pad>",
     "<bos>",
@@ -173,6 +175,14 @@ def _generation_config() -> GenerationConfig:
     )
 
 
+def load_chat_format(folder: Path) -> ChatFormat:
+    """How a policy's folder turns messages into ids; its weights are not read. Errors as `load_policy`."""
+    tokenizer = _load_tokenizer(folder)
+    path = folder / "generation_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return ChatFormat.from_tokenizer(tokenizer, settings.get("suppress_tokens") or ())
+
+
 def suppressed_ids(model: PreTrainedModel) -> tuple[int, ...]:
     """The token ids that this policy never speaks, as its generation config says; often none."""
     generation = model.generation_config
@@ -216,16 +226,23 @@ def load_policy(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]
     tokenizer without a chat template.
     """
     _check_folder(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if not isinstance(tokenizer, PreTrainedTokenizerBase) or not tokenizer.chat_template:
-        raise PolicyFolderError(
-            f"{folder}: the tokenizer has no chat template; add chat_template.jinja, as instruct models have"
-        )
+    tokenizer = _load_tokenizer(folder)
     with _no_progress_bars():
         model = AutoModelForCausalLM.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
         )
     return model.eval(), tokenizer
+
+
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    if not (folder / "config.json").is_file():
+        raise PolicyFolderError(f"{folder}: no config.json; give the folder of a Hugging Face causal LM")
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if not isinstance(tokenizer, PreTrainedTokenizerBase) or not tokenizer.chat_template:
+        raise PolicyFolderError(
+            f"{folder}: the tokenizer has no chat template; add chat_template.jinja, as instruct models have"
+        )
+    return tokenizer
 
 
 def _check_folder(folder: Path) -> None:

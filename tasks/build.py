@@ -1,23 +1,29 @@
 """Names in the configuration become objects, each chosen once from a plain dict; heavy imports are lazy."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from itpo_core.engines.base import Engine, Sampling
 from itpo_core.envs.catalogue import BUSINESSES, ENVIRONMENTS, Domain
 from itpo_core.envs.sales_business import BusinessHabits
-from tasks.config import Config
+from tasks.config import Config, ConfigError
+from tasks.config_engine import EngineName
 from tasks.records import Lineage
 
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """An engine with the policy loaded, and the digests that identify how text became tokens."""
+    """An engine with the policy loaded, and the digests that identify how text became tokens.
+
+    `spent` says what it has cost so far, by name; nothing for an engine that asks no server.
+    """
 
     engine: Engine
     tokenizer_digest: str
     chat_template_digest: str
+    spent: Callable[[], Mapping[str, int]] = field(default=dict)
 
 
 def domain(config: Config) -> Domain:
@@ -30,9 +36,10 @@ def domain(config: Config) -> Domain:
     return BUSINESSES[chosen.name](plain, chosen.preset, habits=habits)
 
 
-def speaker(config: Config, folder: Path) -> Speaker:
-    """The configured engine on the policy in `folder`."""
-    return SPEAKERS[config.collect.engine](config, folder)
+def speaker(config: Config, folder: Path, *, trains: bool = True) -> Speaker:
+    """The engine on the policy in `folder`: that of rollouts that train, or that of evaluations."""
+    name = config.collect.engine if trains else config.evaluator
+    return SPEAKERS[name](config, folder, trains)
 
 
 def sampling(config: Config) -> Sampling:
@@ -63,7 +70,7 @@ def lineage(config: Config, *, iteration: int, shard: int, policy_version: str, 
     )
 
 
-def _transformers(config: Config, folder: Path) -> Speaker:
+def _transformers(config: Config, folder: Path, trains: bool) -> Speaker:
     from itpo_core.engines.transformers import TransformersEngine
     from itpo_core.tiny_policy import load_policy, suppressed_ids
     from itpo_core.tokens import ChatFormat
@@ -74,4 +81,34 @@ def _transformers(config: Config, folder: Path) -> Speaker:
     return Speaker(engine, chat.tokenizer_digest, chat.template_digest)
 
 
-SPEAKERS: dict[str, Callable[[Config, Path], Speaker]] = {"transformers": _transformers}
+def _openai_api(config: Config, folder: Path, trains: bool) -> Speaker:
+    from itpo_core.engines.openai_api import OpenAiEngine, Served
+    from itpo_core.engines.server_calls import CallLimits, ServerCalls
+    from itpo_core.tiny_policy import load_chat_format
+
+    chosen, chat = config.engine, load_chat_format(folder)
+    limits = CallLimits(chosen.concurrency, deadline_s=chosen.deadline_s, tries=chosen.tries)
+    model = chosen.model.replace("{policy}", folder.name)
+    engine = OpenAiEngine(
+        ServerCalls(chosen.address, limits, api_key(config)),
+        Served(model, chosen.dialect, logprobs=chosen.logprobs, needs_tokens=trains),
+        chat_format=chat,
+        max_context_tokens=config.model.max_context_tokens,
+    )
+    return Speaker(engine, chat.tokenizer_digest, chat.template_digest, lambda: asdict(engine.cost))
+
+
+def api_key(config: Config) -> str | None:
+    """The key from the variable that the configuration names; None where it names none."""
+    name = config.engine.api_key_env
+    if name is None:
+        return None
+    if not os.environ.get(name):
+        raise ConfigError(f"engine.api_key_env {name!r}: the variable is not set; set it to the server's key")
+    return os.environ[name]
+
+
+SPEAKERS: dict[EngineName, Callable[[Config, Path, bool], Speaker]] = {
+    "transformers": _transformers,
+    "openai_api": _openai_api,
+}

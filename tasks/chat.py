@@ -22,7 +22,7 @@ def talk(options: Options, policy: str) -> None:
     context = Context(config, 0)
     folder = policy_folder(context, policy)
     OUT.print(f"talking to {policy} ({folder}); an empty line ends")
-    speaker = build.speaker(config, folder)
+    speaker = build.speaker(config, folder, trains=False)
     for answer in answers(speaker.engine, _lines(), seed=config.seed, sampling=build.sampling(config)):
         OUT.print(f"[bold]assistant[/bold] {answer}")
 

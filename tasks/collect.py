@@ -1,6 +1,6 @@
 """Collect: the current policy talks to simulated users; one row per conversation and per assistant turn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from storage.stores import materialise
 from storage.warehouse import run_checks, run_sql
 from tasks import build
 from tasks.config import ConfigError
+from tasks.config_engine import engine_inputs
 from tasks.context import Context, StageResult, finished
 from tasks.records import Lineage, conversation_row, turn_rows
 
@@ -31,9 +32,10 @@ def run_shard(
     policy = registry.current(context.store, context.experiment)
     inputs = shard_inputs(context, policy)
     manifest = commits.read_shard(context.store, context.key("rollouts"), shard=shard)
+    spent: Mapping[str, int] = {}
     resumed = manifest is not None and manifest.inputs == inputs
     if manifest is None:
-        conversations, lineage = roll_out(context, policy, shard=shard, on_progress=on_progress)
+        conversations, lineage, spent = roll_out(context, policy, shard=shard, on_progress=on_progress)
         manifest = commits.publish_shard(
             context.store,
             context.key("rollouts"),
@@ -43,8 +45,8 @@ def run_shard(
             attempt=context.attempt,
         )
     commits.check_shard(manifest, inputs=inputs)
-    rows = row_counts(manifest.files)
-    return StageResult("collect", f"{context.key('rollouts').text}/shard-{shard:03d}", "", resumed, rows)
+    figures = {**row_counts(manifest.files), **spent}
+    return StageResult("collect", f"{context.key('rollouts').text}/shard-{shard:03d}", "", resumed, figures)
 
 
 def seal(context: Context) -> StageResult:
@@ -81,6 +83,7 @@ def shard_inputs(context: Context, policy: registry.PolicyVersion) -> dict[str, 
     """Everything that decides the rows of a shard."""
     return {
         **context.config.section("domain", "model", "sampling", "collect"),
+        **engine_inputs(context.config.engine, context.config.collect.engine),
         "seed": str(context.config.seed),
         "policy_version": policy.name,
         "policy_digest": policy.commit_digest,
@@ -93,8 +96,8 @@ def roll_out(
     *,
     shard: int,
     on_progress: Callable[[int, int], None] | None = None,
-) -> tuple[list[Conversation], Lineage]:
-    """Hold the shard's conversations, batch by batch."""
+) -> tuple[list[Conversation], Lineage, Mapping[str, int]]:
+    """Hold the shard's conversations, batch by batch; whose they are, and what they cost."""
     domain = build.domain(context.config)
     speaker = build.speaker(context.config, context.policy_folder(policy))
     specs = shard_specs(context, domain, shard=shard)
@@ -113,7 +116,7 @@ def roll_out(
     lineage = build.lineage(
         context.config, iteration=context.iteration, shard=shard, policy_version=policy.name, speaker=speaker
     )
-    return spoken, lineage
+    return spoken, lineage, speaker.spent()
 
 
 def shard_specs(context: Context, domain: Domain, *, shard: int) -> list[RolloutSpec]:

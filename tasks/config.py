@@ -16,6 +16,8 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from tasks.config_credit import ADVANTAGES as ADVANTAGES
 from tasks.config_credit import Algorithm as Algorithm
 from tasks.config_credit import Credit, Q, fault_of_pair
+from tasks.config_engine import PLACES, Engine, EngineName, fault_of_engine
+from tasks.config_evaluate import Decide, Evaluate
 from tasks.config_openrlhf import OpenRlhf, fault_of_cluster
 from tasks.config_parts import Bytes, Fraction, NonNegative, Positive, PositiveFloat, Section
 from tasks.config_ray import Ray
@@ -99,7 +101,7 @@ class Collect(Section):
     """One iteration's rollouts."""
 
     later = frozenset({"explore_share", "explore_epsilon", "explore_temperature", "personas"})
-    engine: Literal["transformers"] = "transformers"
+    engine: EngineName = "transformers"  # others as [engine] says
     conversations: Positive = 2048
     group_size: Annotated[int, Field(ge=2)] = 8
     shards: Positive = 2
@@ -226,24 +228,6 @@ class Improve(Section):
     micro_batch: Positive | None = None  # conversations per forward; None: those of a step
 
 
-class Evaluate(Section):
-    """Held-out evaluation of candidate and incumbent on common scenarios and simulator seeds."""
-
-    unseen_scenarios: Positive = 1536
-    seen_scenarios: Positive = 256
-    bootstrap: Positive = 2000
-
-
-class Decide(Section):
-    """The promotion gate; thresholds in fractions of success and nats per token."""
-
-    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
-    min_gain: float = 0.0
-    rollback_loss: NonNegative = 0.05
-    max_kl: PositiveFloat = 1.0
-    min_entropy: NonNegative = 0.02
-
-
 class Config(Section):
     """An experiment from logs to policy. `seed` is the root of every random choice."""
 
@@ -255,6 +239,7 @@ class Config(Section):
     model: Model = Model()
     sampling: Sampling = Sampling()
     collect: Collect = Collect()
+    engine: Engine = Engine()
     curate: Curate = Curate()
     warm_start: WarmStart = WarmStart()
     reward: Reward = Reward()
@@ -327,6 +312,19 @@ class Config(Section):
             raise ValueError(fault)
         return self
 
+    @model_validator(mode="after")
+    def _speakable(self) -> "Config":
+        plain = self.sampling.temperature == 1 and self.sampling.top_p == 1 and not self.collect.explore_share
+        fault = fault_of_engine(self.engine, self.collect.engine, samples_plainly=plain)
+        if fault is not None:
+            raise ValueError(fault)
+        return self
+
+    @property
+    def evaluator(self) -> EngineName:
+        """The engine of evaluations."""
+        return self.evaluate.engine or self.collect.engine
+
     def section(self, *names: str) -> dict[str, str]:
         """The named sections as canonical JSON texts: the inputs that a stage commits under."""
         sections = dict(self)
@@ -334,9 +332,10 @@ class Config(Section):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything that can change data; where the lake is and where stages run is not."""
+        """SHA-256 of everything that can change data; the lake's place, and no cluster, are no part of it."""
         idle = {"lake", "ray"} if self.openrlhf is not None else {"lake", "ray", "openrlhf"}
-        return hashlib.sha256(canonical_json(self.model_dump(mode="json", exclude=idle)).encode()).hexdigest()
+        data = self.model_dump(mode="json", exclude=dict.fromkeys(idle, True) | PLACES)
+        return hashlib.sha256(canonical_json(data).encode()).hexdigest()
 
 
 def canonical_json(value: Any) -> str:  # Any: whatever JSON can hold

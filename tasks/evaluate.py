@@ -12,6 +12,7 @@ from storage.rows import Table, concat
 from storage.warehouse import run_checks, run_sql
 from tasks import build
 from tasks.collect import rollout_tables
+from tasks.config_engine import engine_inputs
 from tasks.context import Context, StageResult, finished
 
 
@@ -21,6 +22,7 @@ def run(context: Context) -> StageResult:
     parents = {role: context.read("policy", version.iteration).digest for role, version in arms.items()}
     inputs = {
         **context.config.section("domain", "model", "sampling", "evaluate"),
+        **engine_inputs(context.config.engine, context.config.evaluator),
         "seed": str(context.config.seed),
         **{role: version.name for role, version in arms.items()},
     }
@@ -87,7 +89,7 @@ def _arm_tables(
     context: Context, version: PolicyVersion, arm: int, scenarios: Sequence[Scenario]
 ) -> dict[str, Table]:
     domain = build.domain(context.config)
-    speaker = build.speaker(context.config, context.policy_folder(version))
+    speaker = build.speaker(context.config, context.policy_folder(version), trains=False)
     specs = [_spec(context, version, arm, index, scenario) for index, scenario in enumerate(scenarios)]
     size, spoken = context.config.collect.batch, list[Conversation]()
     for start in range(0, len(specs), size):

@@ -10,6 +10,7 @@ from itpo_core.kl import AdaptiveKl
 from itpo_core.loss_settings import documented_numbers, loss_settings
 from itpo_core.policy_losses import decayed
 from itpo_core.profiles import PROFILES
+from itpo_core.rollout_gap import GapCorrection
 from itpo_core.streams import laid_on_tokens
 from itpo_core.trainers.base import PolicySettings, Trainer, TrainingBatch, TrainingResult
 from storage import commits, registry, weights
@@ -17,6 +18,7 @@ from storage.commits import Commit
 from storage.registry import PolicyVersion
 from tasks import improve
 from tasks.config import Train
+from tasks.config_engine import gap_inputs
 from tasks.context import Context, StageResult, finished
 from tasks.metrics import figures_of, metrics_table
 from tasks.training import Job, Progress, Row, SpokenTurns, spoken_turns
@@ -46,6 +48,7 @@ def run(context: Context, *, on_progress: Progress | None = None) -> StageResult
     parents = {role: commit.digest for role, commit in sources.items()}
     inputs = {
         **context.config.section(*step.sections),
+        **gap_inputs(context.config.engine, context.config.collect.engine),
         "seed": str(context.config.seed),
         "parent": parent.name,
     }
@@ -156,9 +159,18 @@ def policy_settings(context: Context) -> PolicySettings:
     settings, conventions = context.config.train, PROFILES[context.config.credit.profile]
     base = configured_step(context)
     if settings.numbers == "documented":
-        return loss_settings(conventions, documented_numbers(conventions, base))
+        return gap_corrected(context, loss_settings(conventions, documented_numbers(conventions, base)))
     shaped = loss_settings(conventions, base)
-    return replace(shaped, dual_clip=None if shaped.dual_clip is None else settings.dual_clip)
+    dual_clip = None if shaped.dual_clip is None else settings.dual_clip
+    return gap_corrected(context, replace(shaped, dual_clip=dual_clip))
+
+
+def gap_corrected(context: Context, settings: PolicySettings) -> PolicySettings:
+    """Truncated importance sampling by token, where another engine spoke and the profile corrects nothing."""
+    engine = context.config.engine
+    if context.config.collect.engine == "transformers" or engine.gap == "none" or not settings.gap.is_off:
+        return settings
+    return replace(settings, gap=GapCorrection(weight="token", weight_high=engine.gap_limit))
 
 
 def configured_step(context: Context) -> PolicySettings:

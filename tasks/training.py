@@ -18,6 +18,10 @@ Row = Mapping[str, Any]  # Any: column values
 Progress = Callable[[int, int], None]
 
 
+class UntrainableTurnsError(ValueError):
+    """Turns that can be heard and judged, but not trained on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One candidate to make: from what commits, from whose weights, into which folder."""
@@ -48,6 +52,7 @@ def spoken_turns(context: Context, credit: Commit) -> SpokenTurns:
     Turns up to the last explored one are heard, not trained on: see docs/decisions/0007.
     """
     rows = credited_rows(context, credit)
+    check_spoken_exactly(rows)
     common = context.config.sampling.temperature
     conversations = {name: list(turns) for name, turns in groupby(rows, key=_conversation)}
     firsts = {
@@ -65,6 +70,16 @@ def spoken_turns(context: Context, credit: Commit) -> SpokenTurns:
         turns=tuple(turns[firsts[name] :] for name, turns in trained.items()),
         policy_versions=frozenset(row["policy_version"] for row in rows),
     )
+
+
+def check_spoken_exactly(rows: Sequence[Row]) -> None:
+    """Raises UntrainableTurnsError when an engine gave text without its token ids."""
+    texts = [row for row in rows if len(row["response_ids"]) == 0]
+    if texts:
+        raise UntrainableTurnsError(
+            f"{len(texts)} of {len(rows)} turns have no token ids, first turn {texts[0]['turn_index']} of "
+            f"{texts[0]['conversation_id']}: evaluate them, and collect with another engine"
+        )
 
 
 def credited_rows(context: Context, credit: Commit) -> list[Row]:

@@ -165,6 +165,10 @@ def _exact(ask: Ask) -> Body:
         "stop_token_ids": [ask.end_of_turn_id],
         "ignore_eos": True,
         "skip_special_tokens": True,
+        # Else the served folder's generation settings would cut or bend the distribution unasked.
+        "top_k": -1,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
         **({"logit_bias": biases} if biases else {}),
     }
 
