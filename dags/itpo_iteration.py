@@ -10,6 +10,7 @@ from airflow.sdk import Asset, PartitionedAtRuntime, dag, task
 from dags import stages
 from dags.launch import LaunchNext, launcher
 from dags.params import run_params
+from dags.ray_job import RayJobOperator, RayQOperator
 
 ROLLOUTS, CREDIT, POLICY = Asset("itpo_rollouts"), Asset("itpo_credit"), Asset("itpo_policy")
 
@@ -28,12 +29,12 @@ def itpo_iteration() -> None:
     collect = stage.override(task_id="collect", map_index_template=stages.SHARD_LABEL)
     shards = collect.partial(name="collect").expand(shard=plan)
     curated = stage.override(task_id="curate", trigger_rule=either, outlets=[ROLLOUTS])("curate")
-    warm = stage.override(task_id="warm_start", pool="trainer")("warm_start")
-    reward = stage.override(task_id="fit_reward", pool="trainer", trigger_rule=either)("fit_reward")
-    q = task(task_id="fit_q", multiple_outputs=False, pool="trainer")(stages.fit_q)()
+    warm = RayJobOperator(task_id="warm_start", pool="trainer")
+    reward = RayJobOperator(task_id="fit_reward", pool="trainer", trigger_rule=either)
+    q = RayQOperator(task_id="fit_q", pool="trainer")
     online = task(multiple_outputs=False)(stages.run_online)
     credit = online.override(task_id="credit", trigger_rule=either, outlets=[CREDIT])("credit")
-    trained = stage.override(task_id="train_policy", pool="trainer")("train_policy")
+    trained = RayJobOperator(task_id="train_policy", pool="trainer")
     evaluated = task.branch(task_id="evaluate", trigger_rule=either)(stages.evaluate)()
     approval = ApprovalOperator(task_id="approve", subject="Decide on this candidate?", body=stages.EVIDENCE)
     decided = stage.override(task_id="decide", trigger_rule="none_failed", outlets=[POLICY])("decide")

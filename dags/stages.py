@@ -19,6 +19,7 @@ HOPELESS = {
     "storage.errors.FutureSchema": "the program has to be upgraded first",
     "storage.errors.InvalidTable": "the same rows would be refused again",
     "storage.errors.ReadOnlyLake": "somebody has to give the permission first",
+    "dags.ray_job.NothingToStart": "a person has to mend what it names",
 }
 RETRIES = {
     "retries": 3,
@@ -79,19 +80,24 @@ def run_offline(name: str) -> dict[str, Any]:  # Any: JSON values
 
 def run_online(name: str) -> dict[str, Any]:  # Any: JSON values
     """Run a stage that iteration 0 does not have."""
-    if planned("offline"):
-        raise AirflowSkipException("iteration 0 starts from logs, which nobody's policy spoke")
+    check_online()
     return run(name)
 
 
-def fit_q() -> dict[str, Any]:  # Any: JSON values
-    """Fit Q, in an iteration and for an algorithm that need one."""
+def check_online() -> None:
+    """Skip in iteration 0."""
+    if planned("offline"):
+        raise AirflowSkipException("iteration 0 starts from logs, which nobody's policy spoke")
+
+
+def check_q_needed() -> None:
+    """Skip where there is no Q to fit: for an algorithm that asks for none, and in iteration 0."""
     from tasks import pipeline
 
     params = get_current_context()["params"]
     if not pipeline.needs_q(config_path(params), overrides(params)):
         raise AirflowSkipException("neither the algorithm nor the estimator asks for a Q")
-    return run_online("fit_q")
+    check_online()
 
 
 def evaluate() -> list[str]:

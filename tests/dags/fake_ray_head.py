@@ -29,6 +29,7 @@ class FakeHead:
     asked: list[str] = field(default_factory=list)
     instead: list[tuple[str, int, str]] = field(default_factory=list)
     on_success: Callable[[str], None] = field(default=lambda submission_id: None)
+    on_submit: Callable[[], None] = field(default=lambda: None)
     ray_version: str = "2.55.0"
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -67,6 +68,7 @@ class FakeHead:
         if name in self.jobs:
             return 500, TAKEN.format(name)
         self.submitted.append(body)
+        self.on_submit()
         fate = self.fates.pop(0) if self.fates else ("RUNNING", "SUCCEEDED")
         self.add(name, fate=fate, metadata=body["metadata"])
         return 200, json.dumps({"submission_id": name})
