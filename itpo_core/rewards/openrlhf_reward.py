@@ -15,7 +15,7 @@ from itpo_core.rewards.client import ask
 DEADLINE_S = 120.0
 
 
-def reward_func(queries: Sequence[str], prompts: Sequence[str], labels: Sequence[str]) -> dict[str, object]:
+def reward_func(queries: Sequence[str], prompts: Sequence[str], *labels: Sequence[str]) -> dict[str, object]:
     """Rewards as OpenRLHF wants them, the labels unread. Raises what `client.ask` raises."""
     url, deadline = os.environ["ITPO_REWARD_URL"], os.environ.get("ITPO_REWARD_DEADLINE_S", DEADLINE_S)
     rewards = torch.tensor(ask(url, queries, prompts=prompts, deadline_s=float(deadline)))

@@ -1,3 +1,5 @@
+"""What a reward service is asked and answers, and what it refuses."""
+
 import json
 import math
 

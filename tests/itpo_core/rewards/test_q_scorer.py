@@ -1,3 +1,5 @@
+"""Texts valued by a committed Q."""
+
 from pathlib import Path
 
 import pytest

@@ -1,3 +1,5 @@
+"""The reward service over real sockets, with a reward that counts letters."""
+
 import math
 import threading
 import time

@@ -1,0 +1,284 @@
+"""Our classes inside OpenRLHF's real code, in a process of its own: what is heavy is replaced by empty names.
+
+Run as a file it prints figures as one line of JSON; `test_openrlhf_inside.py` judges them.
+"""
+
+import asyncio
+import importlib.machinery
+import json
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+ROOT = Path(__file__).parents[3]
+# Last, for the wheel brings a package `tests` of its own.
+sys.path[:0] = [str(ROOT)]
+sys.path.append(str(ROOT / ".venv" / "openrlhf"))
+EMPTY = (
+    "datasets", "deepspeed", "deepspeed.ops", "deepspeed.ops.adam", "deepspeed.runtime",
+    "deepspeed.runtime.utils", "deepspeed.runtime.zero", "deepspeed.runtime.zero.partition_parameters",
+    "deepspeed.utils", "flash_attn", "flash_attn.bert_padding", "flash_attn.utils",
+    "flash_attn.utils.distributed", "peft", "peft.tuners", "peft.tuners.lora", "pylatexenc", "torchdata",
+    "torchdata.stateful_dataloader", "vllm", "vllm.inputs", "vllm.utils",
+)  # fmt: skip
+
+
+class Empty(ModuleType):
+    """A module in which every name is a class that does nothing."""
+
+    __version__ = "0.29.0"
+
+    def __getattr__(self, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        made = type(name, (), {})
+        setattr(self, name, made)
+        return made
+
+
+for module_name in EMPTY:
+    module = Empty(module_name)
+    module.__path__ = []
+    module.__spec__ = importlib.machinery.ModuleSpec(module_name, None, is_package=True)
+    sys.modules[module_name] = module
+
+import torch  # noqa: E402
+from openrlhf.models.loss import PolicyLoss  # noqa: E402
+from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
+from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker  # noqa: E402
+
+from itpo_core.envs.catalogue import sales  # noqa: E402
+from itpo_core.tiny_policy import create_policy, suppressed_ids  # noqa: E402
+from itpo_core.trainers.base import TrainingBatch  # noqa: E402
+from itpo_core.trainers.openrlhf_agent import (  # noqa: E402
+    AgentExecutor,
+    ConversationBrokenError,
+    OpeningLabel,
+)
+from itpo_core.trainers.openrlhf_credit import TurnRewards, stage_batch  # noqa: E402
+from itpo_core.trainers.openrlhf_ray import (  # noqa: E402
+    CommittedAdvantages,
+    CommittedSamples,
+    TurnRewardAdvantages,
+)
+from itpo_core.types import Split  # noqa: E402
+
+ROWS, PLACES = 4, 7
+
+
+def arguments(estimator: str, *, kl: float = 0.0, use_loss: bool = False) -> SimpleNamespace:
+    """What the makers read of OpenRLHF's arguments."""
+    name = SimpleNamespace
+    return name(
+        algo=name(
+            advantage=name(estimator=estimator, gamma=0.9, lambd=0.8, no_std_norm=False),
+            kl=name(init_coef=kl, use_loss=use_loss),
+        ),
+        rollout=name(n_samples_per_prompt=1),
+        reward=name(
+            clip_range=(-10.0, 10.0),
+            overlong_buffer_len=None,
+            stop_properly_penalty_coef=None,
+            overlong_penalty_factor=1,
+        ),
+    )
+
+
+def maker(kind: type, args: SimpleNamespace) -> Any:
+    """An experience maker without the actors that it would ask."""
+    made = kind.__new__(kind)
+    made.strategy, made.args = SimpleNamespace(args=args), args
+    made.advantage_estimator = args.algo.advantage.estimator
+    made.kl_ctl = SimpleNamespace(value=args.algo.kl.init_coef)
+    return made
+
+
+def experience(rewards: list[float]) -> Any:
+    """Two ranges of the policy's own places: 1 to 2 and 5 to 6; the second row ends earlier."""
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.zeros(ROWS, PLACES, dtype=torch.bool)
+    mask[:, 1:3] = True
+    mask[:, 5:7] = True
+    mask[1, 6] = False
+    return Experience(
+        sequences=torch.zeros(ROWS, PLACES + 1, dtype=torch.long),
+        action_mask=mask,
+        rewards=torch.tensor(rewards),
+        kl=0.1 * torch.randn(ROWS, PLACES, generator=generator) * mask,
+        values=torch.randn(ROWS, PLACES, generator=generator),
+        index=list(range(ROWS)),
+        info={},
+    )
+
+
+def same_as_stock(estimator: str) -> dict[str, float]:
+    """All of the reward on the last turn is what OpenRLHF does itself: the largest difference of the two."""
+    rewards = [1.0, 2.0, 3.0, 6.0]
+    args = arguments(estimator, kl=0.5)
+    (theirs,) = maker(RemoteExperienceMaker, args).compute_advantages_and_returns([experience(rewards)])
+    given = experience(rewards)
+    ends = [8, 7, 8, 8]
+    given.labels = [
+        TurnRewards((0.0, reward), (4, end)).label() for reward, end in zip(rewards, ends, strict=True)
+    ]
+    (ours,) = maker(TurnRewardAdvantages, args).compute_advantages_and_returns([given])
+    mask = ours.action_mask
+    return {
+        "advantages": float(((ours.advantages - theirs.advantages) * mask).abs().max()),
+        "returns": float(((ours.returns - theirs.returns) * mask).abs().max()),
+        "spread": float((theirs.advantages * mask).abs().max()),
+    }
+
+
+def earlier_turn() -> list[float]:
+    """A reward of the first turn alone, gamma 0.9 and no whitening: the first row's advantages."""
+    args = arguments("reinforce")
+    args.algo.advantage.no_std_norm = True
+    given = experience([0.0] * ROWS)
+    given.labels = [TurnRewards((1.0, 0.0), (4, 7)).label()] * ROWS
+    (ours,) = maker(TurnRewardAdvantages, args).compute_advantages_and_returns([given])
+    return ours.advantages[0].tolist()
+
+
+def batch() -> TrainingBatch:
+    """Three conversations of lengths 6, 8 and 5, an advantage for every token of theirs."""
+    is_policy = torch.zeros(3, 8, dtype=torch.bool)
+    is_policy[:, 3:5] = True
+    is_policy[1, 6:8] = True
+    numbers = torch.arange(24.0).reshape(3, 8)
+    return TrainingBatch(
+        tokens_BT=torch.arange(24).reshape(3, 8),
+        is_policy_BT=is_policy,
+        behaviour_logprobs_BT=torch.where(is_policy, -0.1 * numbers, 0.0),
+        advantages_BT=torch.where(is_policy, numbers - 10, 0.0),
+        lengths_B=torch.tensor([6, 8, 5]),
+        policy_versions=frozenset({"sales-0000"}),
+        reward_B=torch.tensor([0.0, 1.0, 0.5]),
+    )
+
+
+def replayed(folder: Path) -> dict[str, Any]:
+    """The committed batch after OpenRLHF's own sampler, split and experience."""
+    prompts = stage_batch(batch(), folder)
+    rows = [json.loads(line) for line in prompts.read_text().splitlines()]
+    args = arguments("reinforce", kl=0.1, use_loss=True)
+    args.train = SimpleNamespace(dynamic_batch_enable=False)
+    args.rollout.micro_batch_size = 2
+    samples = CommittedSamples.__new__(CommittedSamples)
+    loader = iter([([""], [row["input"]], [row["label"]], [None]) for row in rows])
+    given, consumed, exhausted = samples._generate_vllm(loader, 8, False)
+    keeper = maker(CommittedAdvantages, args)
+    keeper.tokenizer = SimpleNamespace(pad_token_id=0)
+    made = keeper.split_rollout_samples(given)
+    for one in made:
+        one.kl = torch.zeros(one.action_mask.shape)
+    done = keeper.compute_advantages_and_returns(made)
+    return {
+        "consumed": consumed,
+        "exhausted": exhausted,
+        "tokens": [one.sequences.tolist() for one in done],
+        "masks": [one.action_mask.long().tolist() for one in done],
+        "advantages": [one.advantages.tolist() for one in done],
+        "logprobs": [one.rollout_log_probs.tolist() for one in done],
+        "rewards": [one.rewards.tolist() for one in done],
+        "cosine": gradient_cosine(done[0]),
+    }
+
+
+def gradient_cosine(one: Any) -> float:
+    """OpenRLHF's own loss on what was replayed: minus its gradient against the advantages, at ratio 1."""
+    logprobs = torch.zeros(one.action_mask.shape, requires_grad=True)
+    loss, *_ = PolicyLoss(0.2, 0.2)(
+        logprobs, torch.zeros_like(logprobs), one.advantages, action_mask=one.action_mask.float()
+    )
+    loss.backward()
+    given = one.advantages * one.action_mask
+    return float(torch.nn.functional.cosine_similarity(-logprobs.grad.flatten(), given.flatten(), dim=0))
+
+
+def refused(action: Any) -> str:
+    """The error that an action raises."""
+    try:
+        action()
+    except (ValueError, ConversationBrokenError) as error:
+        return str(error)
+    return ""
+
+
+class ScriptedEngine:
+    """OpenRLHF's engine: says the same turn again and again, with log-probability -1 for each token."""
+
+    def __init__(self, said: list[int]) -> None:
+        self.said = said
+        self.asked: list[tuple[list[int], Any]] = []
+
+    async def generate(self, ids: list[int], parameters: Any, multi_modal_data: object = None) -> Any:
+        """As RolloutRayActor's."""
+        self.asked.append((ids, parameters))
+        logprobs = [{token: SimpleNamespace(logprob=-1.0)} for token in self.said]
+        return SimpleNamespace(outputs=[SimpleNamespace(token_ids=self.said, logprobs=logprobs)])
+
+
+def conversation() -> dict[str, Any]:
+    """A whole conversation of our sales domain through the agent."""
+    known = sales("small")
+    policy, tokenizer = create_policy(known.vocabulary, "xs", seed=0)
+    (scenario,) = known.environment.scenarios(Split.SEEN, count=1, seed=0)
+    label = OpeningLabel("sales", "small", scenario, 5, turn_tokens=9, suppressed_ids=suppressed_ids(policy))
+    said = [*tokenizer(" ".join(known.vocabulary[:3]), add_special_tokens=False)["input_ids"], 2]
+    engine = ScriptedEngine(said)
+    parameters = SimpleNamespace(temperature=0.7, top_p=1.0, max_tokens=None, logprobs=None, logit_bias=None)
+
+    async def hold(max_length: int) -> Any:
+        return await AgentExecutor().execute(
+            "p",
+            label.label(),
+            sampling_params=parameters,
+            max_length=max_length,
+            hf_tokenizer=tokenizer,
+            llm_engine=engine,
+        )
+
+    held = asyncio.run(hold(512))
+    tokens = held["observation_tokens"]
+    return {
+        "said": said,
+        "turns": [tokens[start:end] for start, end in held["action_ranges"]],
+        "asked": [
+            ids == tokens[:start]
+            for (ids, _), (start, _) in zip(engine.asked, held["action_ranges"], strict=True)
+        ],
+        "logprobs": held["rollout_log_probs"],
+        "ranges": held["action_ranges"],
+        "reward": held["reward"],
+        "label": json.loads(held["label"]),
+        "most": [parameters.max_tokens for _, parameters in engine.asked],
+        "bias": sorted(engine.asked[0][1].logit_bias),
+        "suppressed": sorted(suppressed_ids(policy)),
+        "max_turns": known.environment.max_turns,
+        "untouched": parameters.max_tokens is None,
+        "too_long": refused(lambda: asyncio.run(hold(12))),
+        "same_label": OpeningLabel.read(label.label()) == label,
+    }
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as made:
+        figures = {
+            "gae": same_as_stock("gae"),
+            "reinforce": same_as_stock("reinforce"),
+            "earlier_turn": earlier_turn(),
+            "replayed": replayed(Path(made)),
+            "kl_in_reward": refused(
+                lambda: maker(CommittedAdvantages, arguments("gae", kl=0.1)).compute_advantages_and_returns(
+                    []
+                )
+            ),
+            "groups": refused(
+                lambda: maker(TurnRewardAdvantages, arguments("rloo")).compute_advantages_and_returns([])
+            ),
+            "conversation": conversation(),
+        }
+    print(json.dumps(figures))

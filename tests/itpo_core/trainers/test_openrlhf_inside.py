@@ -1,0 +1,94 @@
+"""Our classes inside OpenRLHF's real code: `openrlhf_child.py` runs them in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.itpo_core.trainers.openrlhf_source import PACKAGE, REMEDY
+
+CHILD = Path(__file__).with_name("openrlhf_child.py")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def figures() -> dict[str, Any]:
+    assert PACKAGE.is_dir(), REMEDY
+    done = subprocess.run(
+        [sys.executable, CHILD],
+        env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("estimator", ["gae", "reinforce"])
+def test_a_reward_on_the_last_turn_is_credited_as_openrlhf_does(
+    figures: dict[str, Any], estimator: str
+) -> None:
+    found = figures[estimator]
+
+    assert found["spread"] > 1
+    assert found["advantages"] <= 1e-6
+    assert found["returns"] <= 1e-6
+
+
+def test_a_reward_of_an_earlier_turn_reaches_its_tokens_and_no_later_ones(figures: dict[str, Any]) -> None:
+    # Turn 0 ends with token 3, which place 2 predicts; gamma is 0.9 by place.
+    assert figures["earlier_turn"] == pytest.approx([0.81, 0.9, 1, 0, 0, 0, 0], abs=1e-6)
+
+
+def test_a_committed_batch_comes_out_of_openrlhfs_sampler_as_it_went_in(figures: dict[str, Any]) -> None:
+    found = figures["replayed"]
+
+    assert (found["consumed"], found["exhausted"]) == (3, True)
+    assert found["tokens"][0] == [[0, 1, 2, 3, 4, 5, 0, 0], [8, 9, 10, 11, 12, 13, 14, 15]]
+    assert found["masks"][0] == [[0, 0, 1, 1, 0, 0, 0], [0, 0, 1, 1, 0, 1, 1]]
+    assert found["advantages"][0] == [[0, 0, -7, -6, 0, 0, 0], [0, 0, 1, 2, 0, 4, 5]]
+    assert found["logprobs"][1][0] == pytest.approx([0, 0, -1.9, -2.0])
+    assert found["rewards"] == [[0.0, 1.0], [0.5]]
+
+
+def test_openrlhfs_loss_follows_the_committed_advantages(figures: dict[str, Any]) -> None:
+    assert figures["replayed"]["cosine"] >= 0.999
+
+
+def test_what_has_no_meaning_for_given_credit_is_refused(figures: dict[str, Any]) -> None:
+    assert "KL in the loss only" in figures["kl_in_reward"]
+    assert "'rloo' compares conversations" in figures["groups"]
+
+
+def test_the_agent_holds_a_whole_conversation_of_ours(figures: dict[str, Any]) -> None:
+    found = figures["conversation"]
+
+    assert found["turns"] == [found["said"]] * found["max_turns"]
+    assert all(found["asked"])
+    assert found["same_label"]
+
+
+def test_the_agent_marks_each_turn_and_rewards_it(figures: dict[str, Any]) -> None:
+    found = figures["conversation"]
+    policy = [place for start, end in found["ranges"] for place in range(start, end)]
+
+    assert [place for place, value in enumerate(found["logprobs"]) if value] == policy
+    assert found["label"]["ends"] == [end for _, end in found["ranges"]]
+    assert sum(found["label"]["rewards"]) == found["reward"]
+
+
+def test_the_agent_limits_each_turn_and_what_may_be_said(figures: dict[str, Any]) -> None:
+    found = figures["conversation"]
+
+    assert set(found["most"]) == {9}
+    assert found["bias"] == found["suppressed"]
+    assert found["untouched"]
+
+
+def test_an_opening_that_does_not_fit_is_refused_and_not_cut(figures: dict[str, Any]) -> None:
+    assert "17 tokens" in figures["conversation"]["too_long"]
