@@ -5,6 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 STAMP := .venv/.installed
 OPENRLHF := .venv/openrlhf/.installed
+OPENRLHF_CPU := .venv-openrlhf/.installed
 OTHER_DUCKDB := .venv/duckdb-1.5/.installed
 UV := .venv/bin/uv
 RUN := .venv/bin/python
@@ -17,7 +18,7 @@ export OMP_WAIT_POLICY ?= passive
 # Without byte code every Airflow process compiles all that it imports again (twice the start-up time).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo ui lint types check test test-full faults bench lock clean distclean
+.PHONY: help setup demo ui lint types check test test-full test-openrlhf faults bench lock clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -48,6 +49,17 @@ $(STAMP): $(UV) requirements/torch.txt requirements/lock.txt pyproject.toml
 $(OPENRLHF): requirements/openrlhf.txt $(STAMP)
 	@rm -rf $(@D)
 	@$(RUN) -m pip install -qq --disable-pip-version-check --require-hashes --no-deps --target $(@D) -r requirements/openrlhf.txt
+	@touch $@
+
+# All of OpenRLHF on a machine without a GPU (3.8 GB), apart from .venv: its pins are not ours. What only a GPU
+# can use is struck from the lock. DeepSpeed builds from source, with an older setuptools, without its CUDA parts.
+$(OPENRLHF_CPU): requirements/openrlhf-cpu.txt requirements/openrlhf-cpu-build.txt requirements/torch.txt $(UV)
+	@rm -rf $(@D) && $(PYTHON) -m venv $(@D)
+	@echo "installing torch, then OpenRLHF with vLLM, Ray and DeepSpeed for CPUs (minutes)"
+	@$(@D)/bin/python -m pip install -qq --disable-pip-version-check --no-compile -r requirements/torch.txt
+	@DS_BUILD_OPS=0 DS_ACCELERATOR=cpu $(UV) pip install --quiet --python $(@D)/bin/python --require-hashes --no-deps \
+		--build-constraint requirements/openrlhf-cpu-build.txt -r requirements/openrlhf-cpu.txt
+	@$(@D)/bin/python -m compileall -qq -j 0 $(@D)/lib || true
 	@touch $@
 
 # Another DuckDB with its httpfs, in a folder of its own: tests/storage/test_duckdb_1_5.py.
@@ -94,10 +106,12 @@ lock: $(UV)  ## compile the locks anew
 	@$(LOCK) --python $(RUN) requirements/duckdb-1.5.in -o requirements/duckdb-1.5.txt
 	@$(LOCK) --python $(RUN) --no-deps requirements/openrlhf.in -o requirements/openrlhf.txt
 	@$(LOCK) --python $(RUN) --override requirements/overrides.txt --extra airflow --extra local --extra dev pyproject.toml -o requirements/lock.txt
+	@DS_BUILD_OPS=0 DS_ACCELERATOR=cpu $(LOCK) --python $(RUN) --override requirements/openrlhf-cpu-overrides.txt \
+		--build-constraint requirements/openrlhf-cpu-build.txt requirements/openrlhf-cpu.in -o requirements/openrlhf-cpu.txt
 
 clean:  ## remove caches and what the demo wrote; keep .venv
 	rm -rf .pytest_cache .ruff_cache .hypothesis .demo build dist *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## also remove .venv
-	rm -rf .venv
+	rm -rf .venv .venv-openrlhf

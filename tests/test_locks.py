@@ -22,7 +22,7 @@ def declared(*extras: str) -> list[Requirement]:
     return [Requirement(line) for line in [*project["dependencies"], *chosen]]
 
 
-@pytest.mark.parametrize("lock", ["lock.txt", "uv.txt", "duckdb-1.5.txt", "openrlhf.txt"])
+@pytest.mark.parametrize("lock", ["lock.txt", "uv.txt", "duckdb-1.5.txt", "openrlhf.txt", "openrlhf-cpu.txt"])
 def test_each_locked_package_has_a_hash(lock: str) -> None:
     blocks = re.split(r"\n(?=[a-z0-9])", (ROOT / "requirements" / lock).read_text())[1:]
 
