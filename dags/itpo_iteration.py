@@ -10,6 +10,7 @@ from airflow.sdk import Asset, PartitionedAtRuntime, dag, task
 from dags import stages
 from dags.launch import LaunchNext, launcher
 from dags.params import run_params
+from dags.ray_cluster import around
 from dags.ray_job import RayJobOperator, RayQOperator
 
 ROLLOUTS, CREDIT, POLICY = Asset("itpo_rollouts"), Asset("itpo_credit"), Asset("itpo_policy")
@@ -49,6 +50,7 @@ def itpo_iteration() -> None:
     credit >> trained
     [reward, trained] >> evaluated >> approval
     [evaluated, approval] >> decided >> report >> launcher(LaunchNext, task_id="next")
+    around(plan, [warm, reward, q, trained])
 
 
 itpo_iteration()
