@@ -23,6 +23,8 @@ from transformers import (
 )
 from transformers.utils import logging as library_logging
 
+from itpo_core.adapter_files import base_of, check_base, is_adapter, read_adapter
+from itpo_core.lora import merge
 from itpo_core.tokens import ChatFormat
 
 PAD, BOS, END_OF_TURN, USER, ASSISTANT, UNKNOWN = SPECIALS = (
@@ -177,8 +179,9 @@ def _generation_config() -> GenerationConfig:
 
 def load_chat_format(folder: Path) -> ChatFormat:
     """How a policy's folder turns messages into ids; its weights are not read. Errors as `load_policy`."""
-    tokenizer = _load_tokenizer(folder)
-    path = folder / "generation_config.json"
+    base = base_of(folder)
+    tokenizer = _load_tokenizer(base)
+    path = base / "generation_config.json"
     settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return ChatFormat.from_tokenizer(tokenizer, settings.get("suppress_tokens") or ())
 
@@ -222,9 +225,15 @@ def _no_progress_bars() -> Generator[None]:
 def load_policy(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model (fp32, on the CPU, evaluation mode) and tokenizer of any causal-LM folder; no downloads.
 
-    Raises PolicyFolderError for a missing folder, for weights that are absent or not safetensors, and for a
-    tokenizer without a chat template.
+    An adapter's folder gives its base with the adapter added to the weights. Raises PolicyFolderError for a
+    missing folder, for weights that are absent or not safetensors, and for a tokenizer without a chat
+    template; AdapterError for an adapter that does not belong to its base.
     """
+    if is_adapter(folder):
+        adapter = read_adapter(folder)
+        model, tokenizer = load_policy(check_base(folder, adapter))
+        merge(model, adapter.settings, tensors=adapter.tensors)
+        return model, tokenizer
     _check_folder(folder)
     tokenizer = _load_tokenizer(folder)
     with _no_progress_bars():

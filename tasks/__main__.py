@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from storage.errors import StorageError
-from tasks import commands_care, commands_export, commands_receipts, commands_train, threads
+from tasks import commands_care, commands_export, commands_merge, commands_receipts, commands_train, threads
 from tasks.cli_options import (
     DEFAULT_CONFIG,
     AdvantageOption,
@@ -241,7 +241,7 @@ def doctor_command(
     raise typer.Exit(doctor.run(lake))
 
 
-for _module in (commands_receipts, commands_export, commands_care):
+for _module in (commands_receipts, commands_export, commands_merge, commands_care):
     _module.add_to(app, panel=LAKE)
 
 for _name, _summary in {

@@ -12,6 +12,14 @@ PolicyLoss = Literal["ppo", "gspo", "gspo_token", "cispo"]
 WITHOUT_KL = frozenset({"verl", "trl"})
 
 
+class Lora(Section):
+    """A low-rank adapter of this rank beside the linear layers with these names, scaled by alpha / rank."""
+
+    rank: Positive = 8
+    alpha: PositiveFloat = 16.0
+    targets: Annotated[tuple[str, ...], Field(min_length=1)] = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+
 class Train(Section):
     """The policy step; per iteration, `decay` multiplies the rate and the clip's excess over `clip_floor`.
 
@@ -24,6 +32,7 @@ class Train(Section):
     says, from the initial policy: within `kl_horizon` conversations at most by a fifth. `kl_weight` is where
     it starts; every iteration goes on where its parent stopped. `dynamic_filter` leaves out groups whose
     members all have the same outcome. `micro_batch` is how many conversations pass the model at once.
+    With `lora` an adapter is trained, and is what a version keeps; it goes on from iteration to iteration.
     """
 
     later = frozenset(
@@ -37,6 +46,7 @@ class Train(Section):
             "target_kl",
             "kl_horizon",
             "numbers",
+            "lora",
         }
     )
     trainer: Literal["torch_local"] = "torch_local"
@@ -60,6 +70,7 @@ class Train(Section):
     target_kl: PositiveFloat | None = None
     kl_horizon: Positive = 10_000
     numbers: Literal["configured", "documented"] = "configured"
+    lora: Lora | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Train":

@@ -11,10 +11,13 @@ from pathlib import Path
 from storage import commits, registry, stores, weights
 from storage.commits import Commit, CommitKey
 from storage.duck import DuckSettings
+from storage.errors import MissingPolicy
 from storage.objects import LakeStore
 from storage.paths import repository_root
 from tasks.config import Config
 
+# The input of a commit whose policy is an adapter: the version whose weights it is added to.
+BASE_VERSION = "base_version"
 Figures = Mapping[str, float | int | str]
 
 
@@ -73,10 +76,24 @@ class Context:
         return self.artifact_folder(self.read("policy", version.iteration))
 
     def artifact_folder(self, commit: Commit) -> Path:
-        """A commit's artifacts as a local folder, verified; named by digest, so it is fetched once."""
-        return weights.get_folder(
+        """A commit's artifacts as a local folder, verified; named by digest, so it is fetched once.
+
+        An adapter's folder is linked to that of the version that it belongs to.
+        """
+        folder = weights.get_folder(
             self.store, commit.artifacts, destination=work_root() / "weights" / commit.digest[:32]
         )
+        if BASE_VERSION in commit.inputs:
+            self._link_base(folder, commit.inputs[BASE_VERSION])
+        return folder
+
+    def _link_base(self, folder: Path, name: str) -> None:
+        from itpo_core.adapter_files import link_base
+
+        by_name = {version.name: version for version in registry.versions(self.store, self.experiment)}
+        if name not in by_name:
+            raise MissingPolicy(f"{folder} is an adapter of {name}, which is not registered in this lake")
+        link_base(folder, self.policy_folder(by_name[name]))
 
 
 def work_root() -> Path:

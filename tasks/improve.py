@@ -45,7 +45,14 @@ def train(context: Context, job: Job) -> TrainingResult:
 def unchanged(context: Context, job: Job) -> TrainingResult:
     """The parent's files as the candidate's; no step, so no figure of one but that nothing moved."""
     shutil.rmtree(job.out_folder, ignore_errors=True)
-    shutil.copytree(context.policy_folder(job.parent), job.out_folder)
+    from itpo_core.adapter_files import is_adapter
+    from itpo_core.tiny_policy import load_policy, save_policy
+
+    parent = context.policy_folder(job.parent)
+    if is_adapter(parent):
+        save_policy(*load_policy(parent), folder=job.out_folder)
+    else:
+        shutil.copytree(parent, job.out_folder)
     return TrainingResult(steps=(), summary=NO_STEP)
 
 

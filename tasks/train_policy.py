@@ -19,7 +19,7 @@ from storage.registry import PolicyVersion
 from tasks import improve
 from tasks.config import Train
 from tasks.config_engine import gap_inputs
-from tasks.context import Context, StageResult, finished
+from tasks.context import BASE_VERSION, Context, StageResult, finished
 from tasks.metrics import figures_of, metrics_table
 from tasks.training import Job, Progress, Row, SpokenTurns, spoken_turns
 
@@ -51,6 +51,7 @@ def run(context: Context, *, on_progress: Progress | None = None) -> StageResult
         **gap_inputs(context.config.engine, context.config.collect.engine),
         "seed": str(context.config.seed),
         "parent": parent.name,
+        **base_input(context, sources["policy"], parent_name=parent.name),
     }
     existing = context.find("policy")
     if existing is not None:
@@ -69,6 +70,13 @@ def parent_version(context: Context) -> PolicyVersion:
     """The version that spoke this iteration's rollouts."""
     name = context.read("rollouts").inputs["policy_version"]
     return {version.name: version for version in registry.versions(context.store, context.experiment)}[name]
+
+
+def base_input(context: Context, parent: Commit, *, parent_name: str) -> dict[str, str]:
+    """Which version's whole weights the adapter is added to: that of the parent's adapter, or the parent."""
+    if context.config.train.lora is None:
+        return {}
+    return {BASE_VERSION: parent.inputs.get(BASE_VERSION, parent_name)}
 
 
 def commit_candidate(
@@ -209,7 +217,7 @@ def carried_on(context: Context, settings: PolicySettings, *, parent: Commit) ->
 
 def trainer(settings: Train) -> Trainer:
     """The configured trainer."""
-    return TRAINERS[settings.trainer]()
+    return TRAINERS[settings.trainer](settings)
 
 
 def register(context: Context, commit: Commit, *, parent: str | None) -> None:
@@ -227,13 +235,15 @@ def register(context: Context, commit: Commit, *, parent: str | None) -> None:
     )
 
 
-def _torch_local() -> Trainer:
+def _torch_local(settings: Train) -> Trainer:
+    from itpo_core.lora import LoraSettings
     from itpo_core.trainers.torch_local import TorchLocalTrainer
 
-    return TorchLocalTrainer()
+    lora = settings.lora
+    return TorchLocalTrainer(None if lora is None else LoraSettings(lora.rank, lora.alpha, lora.targets))
 
 
-TRAINERS: dict[str, Callable[[], Trainer]] = {"torch_local": _torch_local}
+TRAINERS: dict[str, Callable[[Train], Trainer]] = {"torch_local": _torch_local}
 
 CREDITED = PolicyStep(credited_sources, ("train",), train_on_credit)
 STEPS: dict[str, PolicyStep] = {

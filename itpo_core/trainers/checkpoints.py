@@ -6,24 +6,31 @@ Everything appears under its final name in one rename: a folder that is there is
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn import Parameter
 from torch.optim import Optimizer
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
+from itpo_core.adapter_files import base_of, is_adapter
+from itpo_core.lora import LoraSettings
 from itpo_core.optimisation import load_optimiser, save_optimiser
-from itpo_core.tiny_policy import save_policy
 from itpo_core.trainers.base import PolicySettings, TrainingBatch, TrainingResult
 
 Step = Mapping[str, float]
 
 
 def fingerprint(
-    batch: TrainingBatch, start_folder: Path, *, settings: PolicySettings, parent_version: str
+    batch: TrainingBatch,
+    start_folder: Path,
+    *,
+    settings: PolicySettings,
+    parent_version: str,
+    lora: LoraSettings | None = None,
 ) -> str:
     """SHA-256 of everything that decides what a training run computes."""
     whole = hashlib.sha256()
@@ -36,9 +43,13 @@ def fingerprint(
         *_given(batch.turn_BT, batch.group_B, batch.reward_B, batch.reference_logprobs_BT),
     ):
         whole.update(tensor.contiguous().numpy().tobytes())
-    for path in sorted([*start_folder.glob("*.safetensors"), start_folder / "config.json"]):
+    base = base_of(start_folder)
+    adapter = sorted(start_folder.glob("adapter_*")) if base != start_folder else []
+    for path in [*sorted([*base.glob("*.safetensors"), base / "config.json"]), *adapter]:
         whole.update(hashlib.sha256(path.read_bytes()).digest())
     named = {"parent": parent_version, "temperature": batch.temperature, "settings": asdict(settings)}
+    if lora is not None:
+        named["lora"] = asdict(lora)
     whole.update(json.dumps(named, sort_keys=True).encode())
     return whole.hexdigest()
 
@@ -95,17 +106,15 @@ class Checkpoints:
             return 0, []
         recorded = load_file(newest / "weights.safetensors")
         with torch.no_grad():
-            for name, parameter in model.named_parameters():
+            for name, parameter in trained_parameters(model).items():
                 parameter.copy_(recorded[name])
         load_optimiser(optimiser, newest / "optimiser.safetensors")
         return int(newest.name.removeprefix("epoch-")), json.loads((newest / "steps.json").read_text())
 
-    def publish(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, result: TrainingResult
-    ) -> None:
-        """Write the candidate's folder, its result first, so that a kill in between repeats nothing."""
+    def publish(self, write: Callable[[Path], None], *, result: TrainingResult) -> None:
+        """Have the candidate's folder written, and its result, so that a kill in between repeats nothing."""
         partial = self._fresh("partial")
-        save_policy(model, tokenizer, folder=partial)
+        write(partial)
         _replace(partial, self.folder / "candidate")
         _write_text(self.folder / "result.json", json.dumps(asdict(result)))
         _replace(self.folder / "candidate", self.out_folder)
@@ -121,7 +130,7 @@ class Checkpoints:
         return owner.read_text() if owner.exists() else ""
 
     def _published(self) -> bool:
-        return (self.out_folder / "config.json").exists()
+        return (self.out_folder / "config.json").exists() or is_adapter(self.out_folder)
 
     def _epoch(self, epochs: int) -> Path:
         return self.folder / f"epoch-{epochs:04d}"
@@ -138,9 +147,14 @@ def _given(*optional: torch.Tensor | None) -> list[torch.Tensor]:
     return [torch.zeros(1, dtype=torch.int8) if tensor is None else tensor for tensor in optional]
 
 
+def trained_parameters(model: PreTrainedModel) -> dict[str, Parameter]:
+    """The parameters that a training moves, by name: all, or the adapter's where the rest is frozen."""
+    return {name: each for name, each in model.named_parameters() if each.requires_grad}
+
+
 def _weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     # Parameters, not the state dict: a tied embedding has two names there and one tensor.
-    return {name: parameter.detach().contiguous() for name, parameter in model.named_parameters()}
+    return {name: each.detach().contiguous() for name, each in trained_parameters(model).items()}
 
 
 def _replace(source: Path, target: Path) -> None:

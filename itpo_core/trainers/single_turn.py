@@ -20,7 +20,7 @@ from itpo_core.scored_branches import Problem
 from itpo_core.single_turn import Improvement, Progress, improve, new_optimiser, run_passes
 from itpo_core.single_turn_settings import Abort, AbortReason, SingleTurnSettings
 from itpo_core.single_turn_step import Step
-from itpo_core.tiny_policy import load_policy, suppressed_ids
+from itpo_core.tiny_policy import load_policy, save_policy, suppressed_ids
 from itpo_core.tokens import ChatFormat
 from itpo_core.trainers.base import TrainingResult
 from itpo_core.trainers.checkpoints import Checkpoints
@@ -179,7 +179,7 @@ def _run(
     )
     taken = movement(model, problem, settings=settings)
     result = training_result(Improvement(tuple(steps), abort, taken))
-    checkpoints.publish(model, tokenizer, result=result)
+    checkpoints.publish(lambda folder: save_policy(model, tokenizer, folder=folder), result=result)
     return result
 
 

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from itpo_core.logprobs import check_spoken
+from itpo_core.lora import LoraSettings
 from itpo_core.optimisation import TrainingDivergedError, adamw
 from itpo_core.policy_parts import Step
 from itpo_core.policy_step import Progress, gap_summary, run_epoch, start_logprobs, with_kl_rewards
-from itpo_core.tiny_policy import load_policy, suppressed_ids
+from itpo_core.tiny_policy import suppressed_ids
 from itpo_core.trainers.base import PolicySettings, TrainingBatch, TrainingResult
-from itpo_core.trainers.checkpoints import Checkpoints, fingerprint
+from itpo_core.trainers.checkpoints import Checkpoints, fingerprint, trained_parameters
 from itpo_core.trainers.checks import prepared
+from itpo_core.trainers.starts import Start, starting
 
 BETAS = (0.9, 0.99)
 UNAVERAGED = frozenset({"epoch", "tokens", "kl_weight_next"})
@@ -26,8 +28,11 @@ class TorchLocalTrainer:
     """Implements `Trainer`. The same inputs on one thread give the same bytes, also after a kill.
 
     Its checkpoints lie in a folder beside `out_folder`, with `.work` after its name; that folder may be
-    deleted once the candidate is safe elsewhere.
+    deleted once the candidate is safe elsewhere. With `lora` an adapter alone is trained and published;
+    from an adapter of the same settings the training goes on with that one.
     """
+
+    lora: LoraSettings | None = None
 
     def train(
         self,
@@ -44,7 +49,9 @@ class TorchLocalTrainer:
         checkpoints = Checkpoints(
             folder=out_folder.with_name(f"{out_folder.name}.work"),
             out_folder=out_folder,
-            fingerprint=fingerprint(batch, start_folder, settings=settings, parent_version=parent_version),
+            fingerprint=fingerprint(
+                batch, start_folder, settings=settings, parent_version=parent_version, lora=self.lora
+            ),
         )
         checkpoints.open()
         finished = checkpoints.result()
@@ -53,7 +60,7 @@ class TorchLocalTrainer:
         try:
             return _run(
                 batch,
-                start_folder,
+                starting(start_folder, self.lora, seed=settings.seed),
                 settings=settings,
                 checkpoints=checkpoints,
                 on_step=on_step,
@@ -66,18 +73,19 @@ class TorchLocalTrainer:
 
 def _run(
     batch: TrainingBatch,
-    start_folder: Path,
+    start: Start,
     *,
     settings: PolicySettings,
     checkpoints: Checkpoints,
     on_step: Progress,
     excluded: Mapping[str, float],
 ) -> TrainingResult:
-    model, tokenizer = load_policy(start_folder)
+    model, trained = start.model, trained_parameters(start.model)
     check_spoken(batch.tokens_BT, batch.is_policy_BT, suppressed_ids=suppressed_ids(model))
     start_BT = start_logprobs(model, batch)
-    optimiser = adamw(model.parameters(), settings.learning_rate, betas=BETAS)
-    facts = {**gap_summary(batch, start_BT, settings=settings), **excluded}
+    optimiser = adamw(trained.values(), settings.learning_rate, betas=BETAS)
+    counted = {"trained_parameters": sum(each.numel() for each in trained.values())}
+    facts = {**gap_summary(batch, start_BT, settings=settings), **excluded, **counted}
     paid = with_kl_rewards(batch, start_BT, settings=settings)
     done, steps = checkpoints.restore(model, optimiser)
     for epoch in range(done, settings.epochs):
@@ -93,7 +101,7 @@ def _run(
         )
         checkpoints.save(model, optimiser, epochs=epoch + 1, steps=steps)
     result = TrainingResult(steps=tuple(steps), summary=_summary(steps, facts))
-    checkpoints.publish(model, tokenizer, result=result)
+    checkpoints.publish(start.write, result=result)
     return result
 
 
