@@ -27,6 +27,7 @@ def add_to(app: typer.Typer, *, panel: str) -> None:
 
 
 def train_policy(
+    *,
     config: ConfigOption = DEFAULT_CONFIG,
     experiment: ExperimentOption = None,
     iteration: IterationOption = 0,

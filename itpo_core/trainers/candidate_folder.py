@@ -195,8 +195,8 @@ def _check_names(found: Tensors, before: Tensors, *, folder: Path, ties: bool) -
     for title, names in (("has no", lacking - forgiven), ("holds unknown", extra - forgiven)):
         if names:
             raise PolicyFolderError(
-                f"{folder} {title} {sorted(names)[:3]} ({len(names)} in all): it is no policy of the parent's "
-                "kind; start the training from the parent"
+                f"{folder} {title} {sorted(names)[:3]} ({len(names)} in all): it is no policy of the "
+                "parent's kind; start the training from the parent"
             )
     return has_extra_head
 

@@ -9,6 +9,7 @@ import pytest
 from itpo_core.trainers.openrlhf_flags import argv
 from storage.paths import repository_root
 from tasks.config import Config, ConfigError, load
+from tasks.config_openrlhf import OpenRlhf, Server
 from tasks.openrlhf import flags_of, staged
 from tests.itpo_core.trainers.openrlhf_source import parsed, placement
 
@@ -225,3 +226,11 @@ def test_without_the_section_there_is_nothing_to_command(tmp_path: Path):
 
     with pytest.raises(ConfigError, match=r"no section \[openrlhf\]: write one, or start from configs/"):
         flags_of(load(path), 1)
+
+
+def test_the_documentation_names_each_key():
+    text = (repository_root() / "docs" / "openrlhf.md").read_text(encoding="utf-8")
+
+    keys = {*OpenRlhf.model_fields, *Server.model_fields}
+
+    assert sorted(key for key in keys if f"`{key}`" not in text) == []
