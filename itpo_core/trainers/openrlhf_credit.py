@@ -56,10 +56,12 @@ class CreditedRow:
     reward: float
 
 
-def stage_batch(batch: TrainingBatch, folder: Path) -> Path:
+def stage_batch(batch: TrainingBatch, folder: Path, *, multiple_of: int = 1) -> Path:
     """Write the batch and its prompts file for OpenRLHF; returns the prompts file.
 
-    Raises ValueError for a conversation whose advantages are not numbers, and without rewards.
+    Rows that say nothing fill the last minibatch: what OpenRLHF leaves over would go into the next step. They
+    have no token of the policy, so no part in a loss or in what it is divided by. Raises ValueError without
+    rewards, and for advantages that are not numbers.
     """
     if batch.reward_B is None:
         raise ValueError("the batch has no reward_B: OpenRLHF reports one reward per conversation")
@@ -67,6 +69,7 @@ def stage_batch(batch: TrainingBatch, folder: Path) -> Path:
     if broken:
         raise ValueError(f"conversations {broken[:5]} have advantages that are not numbers: credit them anew")
     folder.mkdir(parents=True, exist_ok=True)
+    rows = -(-len(batch.lengths_B) // multiple_of) * multiple_of
     held = {
         "tokens": batch.tokens_BT,
         "is_policy": batch.is_policy_BT,
@@ -76,8 +79,8 @@ def stage_batch(batch: TrainingBatch, folder: Path) -> Path:
         "reward": batch.reward_B.float(),
     }
     path = folder / BATCH_FILE
-    save_file({name: tensor.contiguous() for name, tensor in held.items()}, path)
-    labels = [CommittedRow(str(path), row).label() for row in range(len(batch.lengths_B))]
+    save_file({name: _filled(tensor, rows) for name, tensor in held.items()}, path)
+    labels = [CommittedRow(str(path), row).label() for row in range(rows)]
     prompts = folder / PROMPTS_FILE
     lines = [json.dumps({"input": f"row {row}", "label": label}) for row, label in enumerate(labels)]
     prompts.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -88,7 +91,8 @@ def committed_row(label: str) -> CreditedRow:
     """The conversation that a prompt's label names."""
     named = CommittedRow(**json.loads(label))
     held = load_file(named.batch)
-    row, length = named.row, int(held["lengths"][named.row])
+    # A row that fills up has no length; a forward wants two tokens.
+    row, length = named.row, max(int(held["lengths"][named.row]), 2)
     return CreditedRow(
         tokens_T=held["tokens"][row, :length],
         is_policy_A=held["is_policy"][row, 1:length],
@@ -147,3 +151,7 @@ def whitened(advantages_BA: Tensor, is_action_BA: Tensor) -> Tensor:
     mean = (advantages_BA * is_action_BA).sum() / count
     variance = ((advantages_BA - mean).square() * is_action_BA).sum() / count
     return (advantages_BA - mean) * variance.clamp(min=1e-8).rsqrt()
+
+
+def _filled(tensor: Tensor, rows: int) -> Tensor:
+    return torch.cat([tensor, tensor.new_zeros(rows - len(tensor), *tensor.shape[1:])]).contiguous()

@@ -1,5 +1,6 @@
 """Credit on its way into OpenRLHF."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,3 +108,13 @@ def test_whitened_advantages_have_mean_zero_and_variance_one_on_the_policys_plac
 
     assert float(found.mean()) == pytest.approx(0, abs=1e-6)
     assert float(found.square().mean()) == pytest.approx(1, abs=1e-5)
+
+
+def test_rows_that_fill_the_last_minibatch_say_nothing(tmp_path: Path) -> None:
+    prompts = stage_batch(batch(), tmp_path, multiple_of=3)
+
+    labels = [json.loads(line)["label"] for line in prompts.read_text().splitlines()]
+    filler = committed_row(labels[2])
+    assert len(labels) == 3
+    assert (filler.tokens_T.tolist(), filler.is_policy_A.tolist()) == ([0, 0], [False])
+    assert filler.advantages_A.tolist() == [0.0]
