@@ -176,7 +176,8 @@ OPENRLHF = Conventions(
     kl_estimator="k1",
     kl_weight=0.01,
     kl_reference="reference",
-    kl_input_limit=None,
+    # Theirs is bounded on one side, at 10, where the value is at its own bound already; so are both of these.
+    kl_input_limit=20.0,
     kl_output_limit=10.0,
     value_clip=0.5,
 )

@@ -118,16 +118,25 @@ def value_losses(given: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def divergences(given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Value and gradient of every estimator of the KL."""
+    """Value and gradient of every estimator of the KL, of the batch and of log-ratios far out."""
+    return {
+        f"{name}.{label}{kind}": tensor
+        for name in ("k1", "k2", "k3")
+        for label, log_ratios in (
+            ("", given["logprobs_BA"] - given["reference_BA"]),
+            ("far.", given["far_log_ratios"]),
+        )
+        for kind, tensor in _divergence(log_ratios, name).items()
+    }
+
+
+def _divergence(log_ratios: Tensor, name: str) -> dict[str, Tensor]:
     from openrlhf.models.utils import compute_approx_kl
 
-    found = {}
-    for name in ("k1", "k2", "k3"):
-        logprobs_BA = given["logprobs_BA"].clone().requires_grad_()
-        values_BA = compute_approx_kl(logprobs_BA, given["reference_BA"], kl_estimator=name)
-        values_BA.sum().backward()
-        found |= {f"{name}.values": values_BA.detach(), f"{name}.gradient": gradient(logprobs_BA)}
-    return found
+    ratios = log_ratios.clone().requires_grad_()
+    values = compute_approx_kl(ratios, torch.zeros_like(log_ratios), kl_estimator=name)
+    values.sum().backward()
+    return {"values": values.detach(), "gradient": gradient(ratios)}
 
 
 def advantages(given: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -127,6 +127,7 @@ def drawn(model: PreTrainedModel) -> tuple[TrainingBatch, dict[str, Tensor]]:
         "values_BA": noise(1.0),
         "old_values_BA": noise(1.0),
         "returns_BA": noise(1.0),
+        "far_log_ratios": torch.tensor([-200.0, -30.0, -12.0, -3.0, 0.0, 9.0, 12.0, 30.0, 200.0]),
     }
     batch = replace(
         batch,
@@ -212,6 +213,19 @@ def test_divergences_are_openrlhfs(case: Case, name: str):
     torch.testing.assert_close(values_N.detach(), case.theirs[f"{name}.values"][mask_BT])
     assert logprobs_N.grad is not None
     torch.testing.assert_close(logprobs_N.grad, case.theirs[f"{name}.gradient"][mask_BT])
+
+
+@pytest.mark.parametrize("name", ["k1", "k2", "k3"])
+def test_divergences_far_out_are_openrlhfs_and_have_a_gradient(case: Case, name: str):
+    ratios_N = case.given["far_log_ratios"].clone().requires_grad_()
+    limits = KlLimits(OPENRLHF.kl_input_limit, OPENRLHF.kl_output_limit)
+
+    values_N = KL_ESTIMATORS[name](ratios_N, limits)
+    values_N.sum().backward()
+
+    torch.testing.assert_close(values_N.detach(), case.theirs[f"{name}.far.values"])
+    assert ratios_N.grad is not None
+    torch.testing.assert_close(ratios_N.grad, case.theirs[f"{name}.far.gradient"])
 
 
 def test_the_clipped_value_loss_is_twice_openrlhfs(case: Case):
