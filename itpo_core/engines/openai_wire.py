@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from itpo_core.engines.token_rows import Ask, Heard
 from itpo_core.types import Message
 
 Dialect = Literal["chat", "chat_tokens", "tokens"]
@@ -33,37 +34,6 @@ class WireError(ValueError):
 
 class GarbledError(WireError):
     """An answer that broke on its way, such as half a document; asking again may help."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One turn to ask for. `stream_ids` are all ids of the row so far, and `messages` the same as said."""
-
-    model: str
-    messages: tuple[Message, ...]
-    stream_ids: tuple[int, ...]
-    seed: int
-    temperature: float
-    top_p: float
-    max_new_tokens: int
-    end_of_turn_id: int
-    suppressed_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What a server answered. The ids and log-probabilities are None where it gave none.
-
-    `prompt_ids` is the whole prompt as the server read it. The counts are what it bills, 0 when it is silent.
-    """
-
-    text: str
-    stopped: bool
-    prompt_ids: tuple[int, ...] | None
-    response_ids: tuple[int, ...] | None
-    logprobs: tuple[float, ...] | None
-    prompt_tokens: int
-    response_tokens: int
 
 
 @dataclass(frozen=True, slots=True)

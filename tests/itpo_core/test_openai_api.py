@@ -11,8 +11,9 @@ import torch
 
 from itpo_core.engines.base import BrokenTurn, Sampling, SpokenTurn
 from itpo_core.engines.openai_api import OpenAiEngine, OpenAiSession, Served
-from itpo_core.engines.openai_wire import Ask, Dialect, chat_body
+from itpo_core.engines.openai_wire import Dialect, chat_body
 from itpo_core.engines.server_calls import CallLimits, ServerCalls
+from itpo_core.engines.token_rows import Ask
 from itpo_core.envs.base import Reply
 from itpo_core.rollout import RolloutSpec, run_conversations
 from itpo_core.tokens import suppress
