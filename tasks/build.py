@@ -98,6 +98,26 @@ def _openai_api(config: Config, folder: Path, trains: bool) -> Speaker:
     return Speaker(engine, chat.tokenizer_digest, chat.template_digest, lambda: asdict(engine.cost))
 
 
+def _vllm(config: Config, folder: Path, trains: bool) -> Speaker:
+    try:
+        from itpo_core.engines.vllm import VllmEngine, VllmSettings
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f'engine "vllm": {error.name} is not installed here; install the extra gpu, '
+            'or serve vLLM elsewhere and choose "openai_api"'
+        ) from None
+    from itpo_core.tiny_policy import load_chat_format
+
+    chosen, chat = config.engine, load_chat_format(folder)
+    engine = VllmEngine(
+        folder,
+        chat,
+        max_context_tokens=config.model.max_context_tokens,
+        settings=VllmSettings(chosen.memory_share, chosen.dtype, eager=chosen.eager),
+    )
+    return Speaker(engine, chat.tokenizer_digest, chat.template_digest)
+
+
 def api_key(config: Config) -> str | None:
     """The key from the variable that the configuration names; None where it names none."""
     name = config.engine.api_key_env
@@ -111,4 +131,5 @@ def api_key(config: Config) -> str | None:
 SPEAKERS: dict[EngineName, Callable[[Config, Path, bool], Speaker]] = {
     "transformers": _transformers,
     "openai_api": _openai_api,
+    "vllm": _vllm,
 }

@@ -7,13 +7,13 @@ from pydantic import Field, StringConstraints
 
 from tasks.config_parts import Positive, PositiveFloat, Section
 
-EngineName = Literal["transformers", "openai_api"]
+EngineName = Literal["transformers", "openai_api", "vllm"]
 HttpAddress = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?#@]*)?$")]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Z_][A-Z0-9_]*$")]
 
 
 class Engine(Section):
-    """A server that speaks the OpenAI interface ("openai_api").
+    """A server that speaks the OpenAI interface ("openai_api"), or vLLM in our own process ("vllm").
 
     - `address` up to and with the version, such as http://127.0.0.1:8000/v1. `model` as the server calls it;
       `{policy}` in it stands for the name of the policy's folder on this machine, a digest of its commit: a
@@ -26,6 +26,7 @@ class Engine(Section):
     - `concurrency` calls at once; each has `deadline_s`; what may pass is tried `tries` times in all.
     - `gap`: the ratio of the trainer's to the engine's probability of a token weighs its loss, truncated at
       `gap_limit`, where the profile corrects nothing itself; "none" corrects nothing. Figures are raw ratios.
+    - of "vllm" alone: `memory_share` of the GPU, `dtype`, `eager` (no graphs: a quicker start).
     """
 
     address: HttpAddress = "http://127.0.0.1:8000/v1"
@@ -38,15 +39,19 @@ class Engine(Section):
     tries: Positive = 5
     gap: Literal["truncated", "none"] = "truncated"
     gap_limit: Annotated[float, Field(ge=1.0)] = 2.0
+    memory_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.9
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    eager: bool = False
 
 
 # What of the section decides rows, by engine: neither addresses nor limits.
 DECIDES: dict[EngineName, frozenset[str]] = {
     "transformers": frozenset(),
     "openai_api": frozenset({"model", "dialect", "logprobs"}),
+    "vllm": frozenset({"dtype"}),
 }
 # What of it changes no data, as the configuration's digest leaves it out.
-PLACES = {"engine": {"address", "api_key_env", "concurrency", "deadline_s", "tries"}}
+PLACES = {"engine": {"address", "api_key_env", "concurrency", "deadline_s", "tries", "memory_share", "eager"}}
 DECIDES_STEP = frozenset({"gap", "gap_limit"})
 
 

@@ -1,5 +1,6 @@
 """Section [engine]: what is refused, what commits know of it, and that a key is nowhere."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ def config(**changes: object) -> Config:
         ({"engine__address": "http://user:key@host/v1"}, r"engine\.address"),
         ({"engine__api_key_env": "sk-123"}, r"engine\.api_key_env"),
         ({"engine__gap_limit": 0.5}, r"engine\.gap_limit"),
+        ({"engine__memory_share": 1.5}, r"engine\.memory_share"),
         ({"collect__engine": "ollama"}, r"collect\.engine"),
     ],
 )
@@ -111,6 +113,14 @@ def test_a_served_policy_speaks_through_the_configuration(tmp_path: Path) -> Non
     assert "asked model 'd1gest', model 'tiny' answered" in turn.failure.cause
     assert speaker.spent()["calls"] == 1
     assert speaker.tokenizer_digest == tiny_format().tokenizer_digest
+
+
+def test_vllm_where_it_is_not_installed_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    if importlib.util.find_spec("vllm") is not None:
+        pytest.skip("vllm is installed here")
+
+    with pytest.raises(ConfigError, match=r'vllm is not installed here; .*"openai_api"'):
+        build.speaker(config(collect__engine="vllm"), tmp_path)
 
 
 def speaker_on(server: FakeServer, folder: Path) -> build.Speaker:
