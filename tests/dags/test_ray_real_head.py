@@ -18,14 +18,14 @@ from tasks.cluster import StageJob
 from tasks.config_ray import Ray
 from tests.dags.real_ray_head import RealHead
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray"), pytest.mark.timeout(280)]
+pytestmark = pytest.mark.timeout(600)
 OWNER = {"itpo.experiment": "shop"}
 ENDED_S = 60.0
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def real() -> Iterator[RealHead]:
-    """One head for all these tests; the last of them kills it."""
+    """A head of the test's own, gone at the end."""
     head = RealHead()
     try:
         head.start()
@@ -105,7 +105,7 @@ def wait_for(head: RayHead, submission_id: str, *, status: JobStatus) -> None:
         time.sleep(0.1)
 
 
-def test_two_submit_the_same_at_once_and_one_job_runs_whose_log_is_shown(
+def two_submit_the_same_at_once_and_one_job_runs_whose_log_is_shown(
     real: RealHead, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = JobPlace(real.head.address, "twice", "echo lake $ITPO_LAKE; sleep 1; echo trained $((40 + 2))")
@@ -128,7 +128,7 @@ def test_two_submit_the_same_at_once_and_one_job_runs_whose_log_is_shown(
     assert "trained 42" in place.logs["twice-a1"]
 
 
-def test_a_job_that_fails_is_followed_by_the_next_attempt_and_stop_ends_that(real: RealHead) -> None:
+def a_job_that_fails_is_followed_by_the_next_attempt_and_stop_ends_that(real: RealHead) -> None:
     place = JobPlace(real.head.address, "fails", "echo no weights; exit 3")
 
     with pytest.raises(RayJobFailed, match="fails-a1: failed"):
@@ -142,7 +142,7 @@ def test_a_job_that_fails_is_followed_by_the_next_attempt_and_stop_ends_that(rea
     wait_for(real.head, "fails-a2", status=JobStatus.STOPPED)
 
 
-def test_a_job_that_asks_for_what_is_not_there_fails_with_what_was_missing(real: RealHead) -> None:
+def a_job_that_asks_for_what_is_not_there_fails_with_what_was_missing(real: RealHead) -> None:
     settings = {"num_gpus": 3.0, "resources": {"trainer": 1.0}, "pending_deadline_s": 1.0}
     place = JobPlace(real.head.address, "waits", "true", settings)
 
@@ -153,7 +153,7 @@ def test_a_job_that_asks_for_what_is_not_there_fails_with_what_was_missing(real:
     assert waiting(place).trigger.submission_id == "waits-a1"
 
 
-def test_a_taken_id_and_an_unknown_job_are_told_apart(real: RealHead) -> None:
+def a_taken_id_and_an_unknown_job_are_told_apart(real: RealHead) -> None:
     real.head.ask(ray_jobs.submit(JobRequest("taken", "true")))
 
     with pytest.raises(DuplicateJob, match="taken already exists"):
@@ -163,6 +163,18 @@ def test_a_taken_id_and_an_unknown_job_are_told_apart(real: RealHead) -> None:
     assert real.head.ask(ray_jobs.version()) == "2.55.0"
 
 
+@pytest.mark.slow
+def test_a_real_head_takes_stops_and_refuses_jobs_as_the_operator_expects(
+    real: RealHead, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # One test: a head costs too much to be started in every process that runs tests.
+    two_submit_the_same_at_once_and_one_job_runs_whose_log_is_shown(real, capsys)
+    a_job_that_fails_is_followed_by_the_next_attempt_and_stop_ends_that(real)
+    a_job_that_asks_for_what_is_not_there_fails_with_what_was_missing(real)
+    a_taken_id_and_an_unknown_job_are_told_apart(real)
+
+
+@pytest.mark.e2e
 def test_killed_in_the_middle_and_started_again_the_head_gets_the_next_attempt(real: RealHead) -> None:
     place = JobPlace(real.head.address, "survives", "sleep 600")
     first = waiting(place)
