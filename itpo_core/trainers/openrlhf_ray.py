@@ -15,6 +15,7 @@ import os
 import runpy
 import sys
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import openrlhf.trainer.ppo_trainer as stock
@@ -33,8 +34,8 @@ from itpo_core.trainers.openrlhf_credit import (
     turn_rewards,
     whitened,
 )
+from itpo_core.trainers.openrlhf_flags import MODULE, check_version
 
-MODULE = "openrlhf.cli.train_ppo_ray"
 CREDIT_VARIABLE = "ITPO_CREDIT"
 # Ray keeps a trainer's class only inside the actor class that it makes of it.
 StockTrainer = stock.PPOTrainer.__ray_metadata__.modified_class
@@ -183,7 +184,8 @@ def put_in_place(credit: str) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run OpenRLHF's training with these arguments and the chosen credit."""
+    """Run OpenRLHF's training with these arguments and the chosen credit. Raises OpenRlhfVersionError."""
+    check_version(version("openrlhf"))
     put_in_place(os.environ.get(CREDIT_VARIABLE, "stock"))
     sys.argv = [MODULE, *argv]
     runpy.run_module(MODULE, run_name="__main__")
