@@ -50,6 +50,11 @@ def write_relations(folder: Path, sizes: Sizes) -> dict[str, list[Path]]:
     return {name: [_written(folder / f"{name}.parquet", table)] for name, table in tables.items()}
 
 
+def relation_paths(folder: Path) -> dict[str, list[Path]]:
+    """The relations that were written there before."""
+    return {path.stem: [path] for path in sorted(folder.glob("*.parquet"))}
+
+
 def spoken_turns(turns: int) -> pa.Table:
     """Six turns a conversation as a policy speaks them: words, and sixty tokens with log-probabilities each.
 
