@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
-from storage.errors import LeaseLost, ObjectMissing, StorageError
+from storage.errors import LeaseLost, ObjectMissing, StorageError, StoreTimeout
 from storage.manifests import encode_object, parse_object
 from storage.objects import ObjectStore, ReplaceableStore, Tagged
 from storage.processes import Process, is_gone, this_process
@@ -115,15 +115,36 @@ def release(store: _Store, place: str, *, lease: Lease) -> None:
 @contextlib.contextmanager
 def held(
     store: _Store, place: str, *, attempt: str, patience: Patience, on_wait: Callable[[Holder], None]
-) -> Generator[Lease, None, None]:
-    """Hold the lease while the block runs, renewing it in a thread; a lease that is lost is only logged."""
-    lease = acquire(store, place, holder=Holder(attempt, this_process()), patience=patience, on_wait=on_wait)
+) -> Generator[Lease | None, None, None]:
+    """Hold the lease while the block runs, renewing it in a thread; a lease that is lost is only logged.
+
+    The block runs without one (None) where the store lets nobody write it, as when a process was stopped
+    while it held the lock: what the block makes is decided elsewhere.
+    """
+    try:
+        lease = acquire(
+            store, place, holder=Holder(attempt, this_process()), patience=patience, on_wait=on_wait
+        )
+    except StoreTimeout as problem:
+        LOG.warning("%s; the work goes on without the lease %s, somebody may do it twice", problem, place)
+        lease = None
+    if lease is None:
+        yield None
+        return
     heart = _Heart(store, place, lease, every_s=patience.ttl_s / 4)
     heart.start()
     try:
         yield lease
     finally:
-        release(store, place, lease=heart.stop())
+        _give_back(store, place, lease=heart.stop())
+
+
+def _give_back(store: _Store, place: str, *, lease: Lease) -> None:
+    """Release, if the store lets it: the work is done, and a lease without beats falls by itself."""
+    try:
+        release(store, place, lease=lease)
+    except StoreTimeout as problem:
+        LOG.warning("the lease %s is not given back: %s", place, problem)
 
 
 class _Heart(threading.Thread):

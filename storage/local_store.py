@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.errors import ObjectMissing, ReadOnlyLake, StorageFull
+from storage.errors import ObjectMissing, ReadOnlyLake, StorageFull, StoreTimeout
 from storage.objects import ObjectInfo, Tagged, check_key
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -37,12 +37,14 @@ def hard_link(existing: Path, new: Path) -> None:
 class LocalStore:
     """Objects as files below `root`.
 
-    `write` and `link` are the two system effects that can fail half-way; tests replace them.
+    `write` and `link` are the two system effects that can fail half-way; tests replace them. `lock_wait_s` is
+    how long a swap waits for another one in the same folder.
     """
 
     root: Path
     write: Callable[[Path, bytes], None] = write_durably
     link: Callable[[Path, Path], None] = hard_link
+    lock_wait_s: float = 10.0
 
     def path(self, key: str) -> Path:
         """Where the object lies, whether it exists or not."""
@@ -79,7 +81,7 @@ class LocalStore:
     def replace(self, key: str, data: bytes, *, tag: str) -> bool:
         """Swap the file under its folder's lock; readers see the old bytes or the new ones, never a part."""
         path = self.path(key)
-        with _explained(path), _locked(path.parent):
+        with _explained(path), _locked(path.parent, self.lock_wait_s):
             if not path.is_file() or _tag(path.read_bytes()) != tag:
                 return False
             unfinished = path.parent / f"{_UNFINISHED}{uuid.uuid4().hex}"
@@ -134,18 +136,18 @@ class LocalStore:
                 return False
             if problem.errno not in _NO_HARD_LINKS:
                 raise
-            return _rename_under_lock(unfinished, path)
+            return _rename_under_lock(unfinished, path, wait_s=self.lock_wait_s)
         return True
 
 
-def _rename_under_lock(unfinished: Path, path: Path) -> bool:
+def _rename_under_lock(unfinished: Path, path: Path, *, wait_s: float) -> bool:
     """Create-only naming where hard links are missing (FAT, some containers and network mounts).
 
     A rename replaces silently, so writers take turns. They hold the kernel's advisory lock, not a lock file
     made with O_EXCL: a killed process would leave that behind and block the key for ever. Nor is the final
     name opened with O_EXCL: a reader would see the bytes while they are written.
     """
-    with _locked(path.parent):
+    with _locked(path.parent, wait_s):
         if path.exists():
             return False
         unfinished.rename(path)
@@ -157,13 +159,27 @@ def _tag(data: bytes) -> str:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Generator[None, None, None]:
+def _locked(folder: Path, wait_s: float) -> Generator[None, None, None]:
     if not folder.is_dir():
         yield  # nothing is there that could be swapped
         return
     with open(folder / ".lock", "ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        _lock(lock.fileno(), folder, wait_s=wait_s)
         yield
+
+
+def _lock(descriptor: int, folder: Path, *, wait_s: float) -> None:
+    """Wait for the lock, but not for ever: whoever was stopped in the middle keeps it until it goes on."""
+    deadline_s = time.monotonic() + wait_s
+    while time.monotonic() < deadline_s:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.01)
+    raise StoreTimeout(
+        f"{folder / '.lock'} was held by another process for {wait_s:g} s, which is stopped or hangs: "
+        "let it go on, or end it (`fuser` on this file names it), then run the same command again"
+    )
 
 
 @contextlib.contextmanager
