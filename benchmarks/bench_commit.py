@@ -158,9 +158,9 @@ def section(found: Sequence[Measured]) -> str:
     about = (
         "Writing alone: cast, order and check the rows, encode them, one durable file. The protocol does "
         "that and digests\nthe rows and hashes the bytes (both beside the encoding, in a thread of their "
-        "own), and claims shard and commit: two\nsmall durable objects, each read back. The overhead is the time "
-        "beyond writing alone as a share of it, median of the\nrounds; the claims cost the same whatever is "
-        f"committed. Load {os.getloadavg()[0]:.1f} at the end."
+        "own), and claims shard and commit: two\nsmall durable objects, each read back. The overhead is the "
+        "time beyond writing alone as a share of it, median of the\nrounds; the claims cost the same for "
+        f"any number of rows. Load {os.getloadavg()[0]:.1f} at the end."
     )
     head = (
         "| turns | MB | writing alone, wall s | CPU s | overhead on the clock | at most 5 % "
