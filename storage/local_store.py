@@ -79,18 +79,23 @@ class LocalStore:
         return Tagged(data, _tag(data))
 
     def replace(self, key: str, data: bytes, *, tag: str) -> bool:
-        """Swap the file under its folder's lock; readers see the old bytes or the new ones, never a part."""
+        """Swap the file while it is locked; readers see the old bytes or the new ones, never a part."""
         path = self.path(key)
-        with _explained(path), _locked(path.parent, self.lock_wait_s):
-            if not path.is_file() or _tag(path.read_bytes()) != tag:
-                return False
-            unfinished = path.parent / f"{_UNFINISHED}{uuid.uuid4().hex}"
-            try:
-                self.write(unfinished, data)
-                unfinished.replace(path)
-            finally:
-                unfinished.unlink(missing_ok=True)
-            _sync_folder(path.parent)
+        if not path.is_file():
+            return False
+        gone = contextlib.suppress(FileNotFoundError)  # another one removed it meanwhile
+        with _explained(path), gone, _alone_at(path, self.lock_wait_s):
+            return _tag(path.read_bytes()) == tag and self._swap(path, data)
+        return False
+
+    def _swap(self, path: Path, data: bytes) -> bool:
+        unfinished = path.parent / f"{_UNFINISHED}{uuid.uuid4().hex}"
+        try:
+            self.write(unfinished, data)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        _sync_folder(path.parent)
         return True
 
     def entries(self, prefix: str) -> Sequence[ObjectInfo]:
@@ -160,15 +165,28 @@ def _tag(data: bytes) -> str:
 
 @contextlib.contextmanager
 def _locked(folder: Path, wait_s: float) -> Generator[None, None, None]:
-    if not folder.is_dir():
-        yield  # nothing is there that could be swapped
-        return
     with open(folder / ".lock", "ab") as lock:
-        _lock(lock.fileno(), folder, wait_s=wait_s)
+        _lock(lock.fileno(), folder / ".lock", wait_s=wait_s)
         yield
 
 
-def _lock(descriptor: int, folder: Path, *, wait_s: float) -> None:
+@contextlib.contextmanager
+def _alone_at(path: Path, wait_s: float) -> Generator[None, None, None]:
+    """Hold the lock of the file that has this name; one that was swapped meanwhile is not it any more.
+
+    The file itself is locked, so that whoever is stopped in the middle is in the way of this object only.
+    """
+    with contextlib.ExitStack() as opened:
+        while True:
+            file = opened.enter_context(open(path, "rb+"))
+            _lock(file.fileno(), path, wait_s=wait_s)
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                break
+            opened.pop_all().close()
+        yield
+
+
+def _lock(descriptor: int, path: Path, *, wait_s: float) -> None:
     """Wait for the lock, but not for ever: whoever was stopped in the middle keeps it until it goes on."""
     deadline_s = time.monotonic() + wait_s
     while time.monotonic() < deadline_s:
@@ -177,8 +195,8 @@ def _lock(descriptor: int, folder: Path, *, wait_s: float) -> None:
             return
         time.sleep(0.01)
     raise StoreTimeout(
-        f"{folder / '.lock'} was held by another process for {wait_s:g} s, which is stopped or hangs: "
-        "let it go on, or end it (`fuser` on this file names it), then run the same command again"
+        f"{path} was locked by another process for {wait_s:g} s, which is stopped or hangs: let it go on, or "
+        "end it (`fuser` on this file names it), then run the same command again"
     )
 
 

@@ -1,5 +1,6 @@
 """A process that was stopped while it swapped an object holds the others up for a while, not for ever."""
 
+import contextlib
 import fcntl
 import logging
 from collections.abc import Iterator
@@ -26,8 +27,8 @@ def store(tmp_path: Path) -> LocalStore:
 
 @pytest.fixture
 def stuck(store: LocalStore) -> Iterator[LocalStore]:
-    """The same while somebody holds the lock of the folder."""
-    with open(store.path(PLACE).parent / ".lock", "ab") as lock:
+    """The same while somebody holds the lock of the lease's file."""
+    with open(store.path(PLACE), "rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield store
 
@@ -35,7 +36,7 @@ def stuck(store: LocalStore) -> Iterator[LocalStore]:
 def test_a_swap_that_gets_no_lock_names_the_lock_and_the_remedy(stuck: LocalStore) -> None:
     tagged = stuck.get_tagged(PLACE)
 
-    with pytest.raises(StoreTimeout, match=r"_leases/\.lock was held .* for 0\.01 s.*fuser"):
+    with pytest.raises(StoreTimeout, match=r"evaluate-0001\.json was locked .* for 0\.01 s.*fuser"):
         stuck.replace(PLACE, b"mine", tag=tagged.tag)
     assert stuck.get(PLACE) == tagged.data
 
@@ -56,10 +57,19 @@ def test_a_lease_that_cannot_be_given_back_is_only_logged(
     store: LocalStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     with (
-        open(store.path(PLACE).parent / ".lock", "ab") as lock,
+        contextlib.ExitStack() as opened,  # what it holds is let go last
         leases.held(store, PLACE, attempt="mine", patience=Patience(), on_wait=print) as lease,
     ):
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(opened.enter_context(open(store.path(PLACE), "rb")), fcntl.LOCK_EX)
 
     assert leases.read_lease(store, PLACE) == lease != Lease(0, 0, None)
     assert f"the lease {PLACE} is not given back" in caplog.text
+
+
+def test_a_lock_that_stays_is_in_nobody_elses_way(stuck: LocalStore) -> None:
+    elsewhere = leases.lease_place("sales", "decide-0001")
+
+    with leases.held(stuck, elsewhere, attempt="mine", patience=Patience(), on_wait=print) as lease:
+        assert lease is not None
+
+    assert leases.read_lease(stuck, elsewhere) == Lease(1, 1, None)
