@@ -29,7 +29,7 @@ from tests.crash.steps import (
     use_scratch,
 )
 
-MATRIX_LIMIT_S = 3600.0
+MATRIX_LIMIT_S = 7200.0
 PART_S = 100.0  # about how long one part of a step's points may take, so that workers end together
 
 
