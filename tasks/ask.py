@@ -21,7 +21,7 @@ def print_answer(options: Options, statement: str | None, *, rows: int, iteratio
     config = options.load()
     store, settings = open_lake_store(config), duck_settings(config)
     # Side facts are one small object each: they are read when the question is about them.
-    about_facts = statement is not None and "facts" in statement
+    about_facts = statement is not None and "facts" in statement.lower()
     with open_lake(
         store, config.experiment, iteration=iteration, settings=settings, with_facts=about_facts
     ) as connection:
