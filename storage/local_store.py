@@ -100,9 +100,8 @@ class LocalStore:
 
     def entries(self, prefix: str) -> Sequence[ObjectInfo]:
         """Size and time of every object, by key; one that vanishes meanwhile is left out."""
-        found = ((key, self.path(key)) for key in self.list(prefix))
-        stats = ((key, path.stat()) for key, path in found if path.is_file())
-        return [ObjectInfo(key, stat.st_size, stat.st_mtime) for key, stat in stats]
+        stats = ((key, _stat(self.path(key))) for key in self.list(prefix))
+        return [ObjectInfo(key, stat.st_size, stat.st_mtime) for key, stat in stats if stat is not None]
 
     def delete(self, key: str) -> None:
         """Remove the file; its folders stay, as another writer may be about to use them."""
@@ -115,7 +114,8 @@ class LocalStore:
     def sweep_unfinished(self, *, older_than_s: float) -> Sequence[str]:
         """Remove temporary files that have not been written to for so long."""
         oldest = time.time() - older_than_s
-        stale = [path for path in self.root.rglob(f"{_UNFINISHED}*") if path.stat().st_mtime < oldest]
+        found = ((path, _stat(path)) for path in self.root.rglob(f"{_UNFINISHED}*"))
+        stale = [path for path, stat in found if stat is not None and stat.st_mtime < oldest]
         for path in stale:
             path.unlink(missing_ok=True)
         return [path.relative_to(self.root).as_posix() for path in stale]
@@ -157,6 +157,14 @@ def _rename_under_lock(unfinished: Path, path: Path, *, wait_s: float) -> bool:
             return False
         unfinished.rename(path)
         return True
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """What the system knows of the file; None when it is gone meanwhile."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
 
 
 def _tag(data: bytes) -> str:

@@ -45,6 +45,7 @@ def perform(attempt: Attempt, work: Work) -> StageResult:
     if is_done(attempt):
         return _recorded(attempt, work)
     context = attempt.context
+    commits.check_open(context.store, context.key(KINDS[attempt.stage]))
     with leases.held(
         context.store,
         leases.lease_place(context.experiment, attempt.name),
