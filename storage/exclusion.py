@@ -1,8 +1,8 @@
 """Forgetting and the collection of garbage keep stages out, and stay out while one is at work.
 
-Both hold one lease on the whole lake. A stage takes its own lease and then looks at that one; who has that one
-then looks at the stages' leases: whoever comes second sees the other. A stage that is kept out gives its own
-lease back before it waits. How long a lease was silent is told by the store's own clock alone.
+Both hold one lease on the whole lake. A stage takes its own lease and then looks at that one; who has that
+one then looks at the stages' leases: whoever comes second sees the other. A stage that is kept out gives its
+own lease back before it waits. How long a lease was silent is told by the store's own clock alone.
 """
 
 import contextlib
@@ -47,8 +47,8 @@ class Alone:
         busy = self.at_work("")
         if busy:
             raise BusyLake(
-                f"{', '.join(busy)}: a stage is at work, and might write again what is removed; run this when "
-                "it has finished, or stop it first; nothing was changed"
+                f"{', '.join(busy)}: a stage is at work, and might write again what is removed; run this "
+                "when it has finished, or stop it first; nothing was changed"
             )
 
 
@@ -78,7 +78,7 @@ def silent_after_s(ttl_s: float) -> float:
 
 
 def held_places(store: LakeStore, infos: Iterable[ObjectInfo], *, now_s: float, silent_s: float) -> list[str]:
-    """Those of the objects that are leases, renewed not too long before `now_s`, and held by a live process."""
+    """Those of the objects that are leases, written not long before `now_s`, and held by a live process."""
     recent = [info.key for info in infos if "/_leases/" in info.key and now_s - info.modified_s <= silent_s]
     return [place for place in recent if is_held(store, place)]
 
