@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from storage.deep_verification import DeepReport, verify_deep
-from storage.listing import list_commits
+from storage.listing import list_commits, require_experiment
 from storage.verification import verify
 from tasks.console import OUT, progress_bars
 from tasks.context import open_lake_store
@@ -22,6 +22,7 @@ def run(options: Options, *, deep: bool, everything: bool) -> int:
 def commit_by_commit(options: Options, experiment: str | None) -> int:
     """Every commit and its own files, manifests and side facts."""
     store = open_lake_store(options.load())
+    require_experiment(store, experiment)
     found = list(list_commits(store, experiment))
     problems = [problem for commit in found for problem in verify(store, commit)]
     _print_problems(problems)
@@ -33,6 +34,7 @@ def commit_by_commit(options: Options, experiment: str | None) -> int:
 def deeply(options: Options, experiment: str | None) -> int:
     """Every object, and all that objects say about each other."""
     store = open_lake_store(options.load())
+    require_experiment(store, experiment)
     with progress_bars() as bars:
         task = bars.add_task("reading every object", total=None)
         report = verify_deep(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import commits, leases, run_logs
+from storage import commits, exclusion, leases, run_logs
 from storage.errors import ClosedIteration
 from storage.facts import read_facts
 from storage.processes import this_process
@@ -122,3 +122,22 @@ def test_nobody_works_for_a_place_that_a_decision_closed(tmp_path: Path) -> None
         perform(attempt, work)
 
     assert worked == []
+
+
+def test_a_stage_stays_out_while_something_is_removed_from_the_lake(tmp_path: Path) -> None:
+    attempt = attempt_in(tmp_path)
+    store, worked = attempt.context.store, threading.Event()
+
+    def work() -> StageResult:
+        worked.set()
+        return RESULT
+
+    with exclusion.alone(store, attempt="forget", ttl_s=60.0, on_wait=lambda _: None) as removal:
+        stage = threading.Thread(target=perform, args=(attempt, work))
+        stage.start()
+        assert not worked.wait(0.5)
+        while removal.at_work(""):  # it gave its own lease back before it waits
+            pass
+    stage.join(timeout=20)
+
+    assert worked.is_set()
