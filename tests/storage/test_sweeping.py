@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +20,7 @@ from storage.processes import Process
 from storage.sweeping import Sweep, find_garbage, remove_garbage
 from storage.tombstones import BusyLake
 from tests.storage.lake_rows import conversations, turns
-from tests.storage.memory_store import MemoryStore
+from tests.storage.memory_store import CountingStore, MemoryStore
 from tests.storage.test_commit_crashes import SHARDS, pipeline
 
 DAY_S = 86_400.0
@@ -191,18 +191,6 @@ def test_the_registry_is_read_once_and_a_dataset_once_however_much_there_is_to_d
     assert len(sweep.garbage) == 40
     assert store.reads.count("sales/registry/000000.json") == looked
     assert store.reads.count("sales/rollouts/iteration=0001/commit.json") == looked + deleted
-
-
-@dataclass
-class CountingStore(MemoryStore):
-    """Says which objects were read."""
-
-    reads: list[str] = field(default_factory=list)
-
-    def get(self, key: str) -> bytes:
-        """As any store, and counted."""
-        self.reads.append(key)
-        return super().get(key)
 
 
 STEPS = st.lists(
