@@ -2,26 +2,23 @@
 
 import re
 import sys
-import time
 from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from storage import forgetting, leases, tombstones
+from storage import forgetting, tombstones
+from storage.exclusion import Alone, alone
 from storage.forget_look import Found, look
 from storage.learners import last_unaffected
 from storage.objects import LakeStore
-from storage.processes import is_gone
-from storage.tombstones import Affected, BusyLake, Counts, Selector, Tombstone
+from storage.tombstones import Affected, Counts, Selector, Tombstone
 from tasks.config import ConfigError
 from tasks.console import OUT
 from tasks.context import Context
 from tasks.forget_local import Traces, remove_local_traces
 from tasks.forget_pages import Pages
+from tasks.gc import say_waiting
 from tasks.options import Options
-
-LEASE = leases.lease_place("every-experiment", "forget")
-SILENT_S = 180.0  # a lease that nobody renewed for so long is nobody's
 
 
 def run(options: Options, selector: Selector, *, reason: str, dry_run: bool, yes: bool) -> int:
@@ -35,15 +32,10 @@ def run(options: Options, selector: Selector, *, reason: str, dry_run: bool, yes
         found = look(context.store, selector)
         _print_found(found, context.store)
         return 1 if found.is_nothing else 0
-    refuse_busy(context.store)
-    with leases.held(
-        context.store,
-        LEASE,
-        attempt=context.attempt,
-        patience=leases.Patience(ttl_s=context.config.lake.lease_ttl_s),
-        on_wait=lambda holder: OUT.print(f"waiting for another forgetting (process {holder.process.pid})"),
-    ):
-        return _forget(options, context, selector, reason=reason, yes=yes)
+    ttl_s = context.config.lake.lease_ttl_s
+    with alone(context.store, attempt=context.attempt, ttl_s=ttl_s, on_wait=say_waiting) as mine:
+        mine.refuse_busy()
+        return _forget(options, mine, selector, reason=reason, yes=yes)
 
 
 def check_reason(reason: str, selector: Selector) -> None:
@@ -55,25 +47,8 @@ def check_reason(reason: str, selector: Selector) -> None:
             raise ConfigError("--reason is kept, and names the id that is to be forgotten: say why without")
 
 
-def refuse_busy(store: LakeStore) -> None:
-    """BusyLake naming every stage that is at work: what it writes next would bring the rows back."""
-    recent = time.time() - SILENT_S
-    renewed = [each.key for each in store.entries("") if "/_leases/" in each.key and each.modified_s > recent]
-    busy = [place for place in renewed if place != LEASE and _is_held(store, place)]
-    if busy:
-        raise BusyLake(
-            f"{', '.join(busy)}: a stage is at work, and might write again what is removed; run this when it "
-            "has finished, or stop it first; nothing was changed"
-        )
-
-
-def _is_held(store: LakeStore, place: str) -> bool:
-    lease = leases.read_lease(store, place)
-    return lease is not None and lease.holder is not None and not is_gone(lease.holder.process)
-
-
-def _forget(options: Options, context: Context, selector: Selector, *, reason: str, yes: bool) -> int:
-    store, pages = context.store, Pages(options)
+def _forget(options: Options, mine: Alone, selector: Selector, *, reason: str, yes: bool) -> int:
+    store, pages = mine.store, Pages(options)
     begun = tombstones.find_pending(store, selector)
     found = look(store, selector)
     if begun is None and found.is_nothing:
@@ -85,6 +60,7 @@ def _forget(options: Options, context: Context, selector: Selector, *, reason: s
     if not yes and not _confirmed():
         OUT.print("nothing was changed")
         return 1
+    mine.refuse_busy()  # people take their time to answer
     removed = remove_local_traces(store, Traces(found.meant.needles, found.marks))
     done = _removed(store, selector, found, reason=reason, pages=pages)
     pages.write_again(store, removed.pages, renewed=[each.commit for each in done.renewed])
