@@ -127,6 +127,7 @@ def sql_command(
         int | None, typer.Option("--iteration", "-i", min=0, help="Only this iteration's commits.")
     ] = None,
     script: Annotated[Path | None, typer.Option(help="Write the views as SQL for `duckdb -init`.")] = None,
+    form: Annotated[str, typer.Option("--format", "-f", help="table, csv, json or markdown.")] = "table",
     settings: SetOption = None,
 ) -> None:
     """Plain SQL over exactly the committed rows."""
@@ -137,7 +138,7 @@ def sql_command(
         ask.write_script(options, script, iteration=iteration)
     else:
         question = file.read_text(encoding="utf-8") if file else statement
-        ask.print_answer(options, question, rows=rows, iteration=iteration)
+        ask.print_answer(options, question, rows=rows, iteration=iteration, form=form)
 
 
 @app.command(
