@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from storage import forgetting, tombstones
+from storage import forgetting, registry, tombstones
 from storage.exclusion import Alone, alone
 from storage.forget_look import Found, look
 from storage.learners import last_unaffected
+from storage.listing import require_experiment
 from storage.objects import LakeStore
 from storage.tombstones import Affected, Counts, Selector, Tombstone
 from tasks.config import ConfigError
@@ -19,6 +20,7 @@ from tasks.forget_local import Traces, remove_local_traces
 from tasks.forget_pages import Pages
 from tasks.gc import say_waiting
 from tasks.options import Options
+from tasks.plain_text import plain
 
 
 def run(options: Options, selector: Selector, *, reason: str, dry_run: bool, yes: bool) -> int:
@@ -28,10 +30,14 @@ def run(options: Options, selector: Selector, *, reason: str, dry_run: bool, yes
     """
     check_reason(reason, selector)
     context = Context(options.load(), 0)
+    require_experiment(context.store, None)
     if dry_run:
         found = look(context.store, selector)
+        if not _is_known(found, selector):
+            _print_unknown(selector)
+            return 1
         _print_found(found, context.store)
-        return 1 if found.is_nothing else 0
+        return 0
     ttl_s = context.config.lake.lease_ttl_s
     with alone(context.store, attempt=context.attempt, ttl_s=ttl_s, on_wait=say_waiting) as mine:
         mine.refuse_busy()
@@ -51,8 +57,8 @@ def _forget(options: Options, mine: Alone, selector: Selector, *, reason: str, y
     store, pages = mine.store, Pages(options)
     begun = tombstones.find_pending(store, selector)
     found = look(store, selector)
-    if begun is None and found.is_nothing:
-        _print_found(found, store)
+    if begun is None and not _is_known(found, selector):
+        _print_unknown(selector)
         return 1
     if begun is not None:
         OUT.print("a forgetting of the same was begun and not finished: it is finished now")
@@ -80,6 +86,23 @@ def _removed(store: LakeStore, selector: Selector, found: Found, *, reason: str,
     return forgetting.forget(store, found, reason=reason, render=pages.render)
 
 
+def _is_known(found: Found, selector: Selector) -> bool:
+    """Whether there is something of it; a user without rows is a word that pages may hold for its own sake."""
+    return not found.is_nothing and (selector.user is None or bool(found.removed))
+
+
+def _print_unknown(selector: Selector) -> None:
+    asked = "user" if selector.user is not None else "conversation"
+    OUT.print(
+        plain(
+            f"the lake holds no {asked} {', '.join(selector.ids)}: nothing was removed. Was it written whole? "
+            "`itpo where` completes the id of a conversation; users are those of `select distinct user_id from "
+            "conversations`"
+        ),
+        soft_wrap=True,
+    )
+
+
 def _confirmed() -> bool:
     if not sys.stdin.isatty():
         raise ConfigError("this removes data for good and there is no terminal to ask: say --yes")
@@ -87,22 +110,21 @@ def _confirmed() -> bool:
 
 
 def _print_found(found: Found, store: LakeStore) -> None:
-    if found.is_nothing:
-        OUT.print("the lake holds no trace of it: nothing to remove")
-    else:
+    if not found.is_nothing:
         copies = f", {len(found.meant.copies)} of them copies under other ids" if found.meant.copies else ""
         OUT.print(f"conversations: {len(found.meant.ids)}{copies}")
         OUT.print(_rows(found.removed))
         OUT.print(f"pages to render anew: {len(found.pages)}, other objects: {len(found.objects)}")
         _print_affected(found.affected, store)
     for place in found.mentions:
-        OUT.print(f"[yellow]named in {place}: this stays, look at it yourself[/yellow]", soft_wrap=True)
+        OUT.print(plain(f"named in {place}: this stays, look at it yourself", style="yellow"), soft_wrap=True)
 
 
 def _print_done(done: Tombstone, *, files: int, failures: Mapping[str, str]) -> None:
     OUT.print(f"removed; local files removed: {files}; commits renewed: {len(done.renewed)}")
     for page, why in failures.items():
-        OUT.print(f"[yellow]{page} could not be rendered anew and says so: {why}[/yellow]", soft_wrap=True)
+        said = f"{page} could not be rendered anew and says so: {why}"
+        OUT.print(plain(said, style="yellow"), soft_wrap=True)
     place = tombstones.tombstone_place(done.name)
     OUT.print(f"tombstone: {place}; `itpo verify --deep --all` looks at what stays", soft_wrap=True)
 
@@ -124,6 +146,11 @@ def advice(store: LakeStore, experiment: str, *, affected: tuple[Affected, ...])
     """What can be done about weights, which cannot unlearn."""
     own = [each for each in affected if each.commit.startswith(f"{experiment}/")]
     first = min(int(each.commit.rpartition("/")[2]) for each in own)
+    current = registry.find_current(store, experiment)
+    if current is not None and current.name not in {each.version for each in own}:
+        return (
+            f"{experiment}: the current version {current.name} never learned from it; nothing more is needed"
+        )
     clean = last_unaffected(store, experiment, affected=own)
     again = (
         f"train again from iteration {first} under a new experiment name (`itpo run --experiment …`) on logs "
@@ -133,7 +160,7 @@ def advice(store: LakeStore, experiment: str, *, affected: tuple[Affected, ...])
         return f"{experiment}: weights cannot unlearn and every version is affected; {again}"
     return (
         f"{experiment}: weights cannot unlearn; the last version without it is {clean} "
-        f"(`itpo rollback --to {clean} --reason …`), or {again}"
+        f"(`itpo rollback -e {experiment} --to {clean} --reason …`), or {again}"
     )
 
 

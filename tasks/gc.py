@@ -15,6 +15,7 @@ from tasks.config import ConfigError
 from tasks.console import OUT
 from tasks.context import Context, work_root
 from tasks.options import Options
+from tasks.plain_text import plain
 
 HOUR_S = 3600.0
 SHOWN = 50
@@ -46,7 +47,8 @@ def _list(store: LakeStore, *, now_s: float, grace_s: float) -> tuple[Sweep, lis
     copies = old_copies(work_root() / "cache", older_than_s=grace_s)
     OUT.print(f"local copies of objects: {len(copies)} not touched within the grace")
     for place in unfinished(store):
-        OUT.print(f"[yellow]{place}: a forgetting was begun and not finished: run it again[/yellow]")
+        said = f"{place}: a forgetting was begun and not finished: run it again"
+        OUT.print(plain(said, style="yellow"), soft_wrap=True)
     return sweep, copies
 
 
@@ -83,7 +85,7 @@ def print_sweep(sweep: Sweep) -> None:
         soft_wrap=True,
     )
     for info in sweep.unknown[:SHOWN]:
-        OUT.print(f"left alone, as it is of no known form: {info.key}", soft_wrap=True)
+        OUT.print(plain(f"left alone, as it is of no known form: {info.key}"), soft_wrap=True)
 
 
 def old_copies(folder: Path, *, older_than_s: float) -> list[Path]:

@@ -8,6 +8,7 @@ from storage.verification import verify
 from tasks.console import OUT, progress_bars
 from tasks.context import open_lake_store
 from tasks.options import Options
+from tasks.plain_text import plain
 
 SHOWN_NOTES = 20
 
@@ -53,9 +54,9 @@ def print_report(report: DeepReport, *, where: str) -> None:
         table.add_row(sort, str(count))
     OUT.print(table)
     for key, digest in sorted(report.heads.items()):
-        OUT.print(f"last event  {key}  {digest}", soft_wrap=True)
+        OUT.print(plain(f"last event  {key}  {digest}"), soft_wrap=True)
     for note in report.notes[:SHOWN_NOTES]:
-        OUT.print(f"[dim]note: {note}[/dim]", soft_wrap=True)
+        OUT.print(plain(f"note: {note}", style="dim"), soft_wrap=True)
     if len(report.notes) > SHOWN_NOTES:
         OUT.print(f"[dim]and {len(report.notes) - SHOWN_NOTES} more notes[/dim]")
     _print_problems(report.problems)
@@ -65,4 +66,4 @@ def print_report(report: DeepReport, *, where: str) -> None:
 
 def _print_problems(problems: list[str] | tuple[str, ...]) -> None:
     for problem in problems:
-        OUT.print(f"[red]{problem}[/red]", soft_wrap=True)
+        OUT.print(plain(problem, style="red"), soft_wrap=True)

@@ -243,5 +243,5 @@ def test_an_id_that_is_nowhere_ends_with_one(shop: Context) -> None:
 
     answer = CliRunner().invoke(app, ["forget", "--conversation", "a" * 32, *options])
 
-    assert (answer.exit_code, "no trace" in answer.output) == (1, True)
+    assert (answer.exit_code, "holds no conversation" in answer.output) == (1, True)
     assert tombstones(open_store(shop.config.lake.root)) == []
