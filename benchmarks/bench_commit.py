@@ -1,9 +1,9 @@
 """What the commit protocol costs over writing the same Parquet bytes to the same disk.
 
 Writing alone: cast, order and check the rows, encode them, write the bytes to a temporary file, fsync it,
-rename it, fsync the folder. The protocol: `publish_shard` and `seal` of the same rows, which does all that and
-digests the rows, hashes the bytes, looks for an earlier winner, claims the shard, reads the claim back, writes
-the commit and reads it back. Both take turns on one disk.
+rename it, fsync the folder. The protocol: `publish_shard` and `seal` of the same rows, which does all that
+and digests the rows, hashes the bytes, looks for an earlier winner, claims the shard, reads the claim back,
+writes the commit and reads it back. Both take turns on one disk.
 """
 
 import os
@@ -157,10 +157,10 @@ def section(found: Sequence[Measured]) -> str:
     """The Markdown of the measurements."""
     about = (
         "Writing alone: cast, order and check the rows, encode them, one durable file. The protocol does "
-        "that and digests\nthe rows and hashes the bytes (both beside the encoding, in a thread of their own), "
-        "and claims shard and commit: two\nsmall durable objects, each read back. The overhead is the time "
-        "beyond writing alone as a share of it, median of the\nrounds; the claims cost the same whatever is "
-        f"committed. Load {os.getloadavg()[0]:.1f} at the end."
+        "that and digests\nthe rows and hashes the bytes (both beside the encoding, in a thread of their "
+        "own), and claims shard and commit: two\nsmall durable objects, each read back. The overhead is the "
+        "time beyond writing alone as a share of it, median of the\nrounds; the claims cost the same for "
+        f"any number of rows. Load {os.getloadavg()[0]:.1f} at the end."
     )
     head = (
         "| turns | MB | writing alone, wall s | CPU s | overhead on the clock | at most 5 % "

@@ -43,7 +43,7 @@ def sweep(folder: Path, *, conversations: int, estimator: str) -> Sweep:
         "turn_inputs": paths["turn_inputs"],
         "turn_scores": [with_terms(paths["turn_scores"][0], folder / "terms.parquet")],
         "turn_values": [values_of(paths["turn_scores"][0], folder / "values.parquet")],
-        "curated": curate(paths, threads=None),
+        "curated": curate(paths),
     }
     began = time.perf_counter()
     batch = lab_batch(relations)

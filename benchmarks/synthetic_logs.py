@@ -54,6 +54,10 @@ class Words:
     text: str
     starts: np.ndarray
 
+    def piece(self, begin: int, count: int) -> str:
+        """So many words, from the one with this number on."""
+        return self.text[self.starts[begin] : self.starts[begin + count] - 1]
+
 
 def write_logs(folder: Path, sizes: LogSizes) -> list[Path]:
     """Write the files, the same bytes for the same sizes; their paths in order."""
@@ -93,10 +97,10 @@ def _messages(words: Words, draw: np.random.Generator) -> list[dict[str, object]
     heard = _lengths(draw, USER_WORDS)
     said = _lengths(draw, ASSISTANT_WORDS)
     begins = draw.integers(0, len(words.starts) - 2_000, 2 * TURNS_PER_CONVERSATION)
-    messages: list[dict[str, object]] = [{"role": "system", "content": piece(words, 0, SYSTEM_WORDS)}]
+    messages: list[dict[str, object]] = [{"role": "system", "content": words.piece(0, SYSTEM_WORDS)}]
     for turn in range(TURNS_PER_CONVERSATION):
-        messages.append({"role": "user", "content": piece(words, begins[2 * turn], heard[turn])})
-        messages.append({"role": "assistant", "content": piece(words, begins[2 * turn + 1], said[turn])})
+        messages.append({"role": "user", "content": words.piece(begins[2 * turn], heard[turn])})
+        messages.append({"role": "assistant", "content": words.piece(begins[2 * turn + 1], said[turn])})
     return messages if draw.random() >= TOOL_SHARE else [*messages[:2], *_tool_use(words), *messages[3:]]
 
 
@@ -105,18 +109,13 @@ def _tool_use(words: Words) -> list[dict[str, object]]:
     call = {"name": "look_up_order", "arguments": json.dumps({"order": 17})}
     return [
         {"role": "assistant", "content": None, "tool_calls": [{"id": "call-1", "function": call}]},
-        {"role": "tool", "tool_call_id": "call-1", "content": piece(words, 500, 20)},
+        {"role": "tool", "tool_call_id": "call-1", "content": words.piece(500, 20)},
     ]
 
 
 def _lengths(draw: np.random.Generator, median: float) -> np.ndarray:
     lengths = median * np.exp(SPREAD * draw.normal(size=TURNS_PER_CONVERSATION))
     return np.clip(lengths.astype(int), 1, 1_000)
-
-
-def piece(words: Words, begin: int, count: int) -> str:
-    """So many words, from the one with this number on."""
-    return words.text[words.starts[begin] : words.starts[begin + count] - 1]
 
 
 def word_pool(draw: np.random.Generator, count: int) -> Words:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.synthetic_logs import piece, word_pool
+from benchmarks.synthetic_logs import word_pool
 from storage.schemas import SCHEMAS
 
 TURNS_PER_CONVERSATION = 5
@@ -50,24 +50,29 @@ def write_relations(folder: Path, sizes: Sizes) -> dict[str, list[Path]]:
     return {name: [_written(folder / f"{name}.parquet", table)] for name, table in tables.items()}
 
 
-def spoken_turns(turns: int) -> pa.Table:
+def relation_paths(folder: Path) -> dict[str, list[Path]]:
+    """The relations that were written there before."""
+    return {path.stem: [path] for path in sorted(folder.glob("*.parquet"))}
+
+
+def spoken_turns(turns: int, *, seed: int = 0) -> pa.Table:
     """Six turns a conversation as a policy speaks them: words, and sixty tokens with log-probabilities each.
 
     The ids are in no order. `turns` is a multiple of six.
     """
-    draw = np.random.default_rng(0)
+    draw = np.random.default_rng(seed)
     words = word_pool(draw, POOL_WORDS)
     tokens = draw.integers(10, 111, turns).astype(np.int32)
     ends = np.concatenate([[0], np.cumsum(tokens)]).astype(np.int32)
     begins = draw.integers(0, POOL_WORDS - 200, turns)
-    said = [piece(words, begin, count) for begin, count in zip(begins, tokens, strict=True)]
+    said = [words.piece(begin, count) for begin, count in zip(begins, tokens, strict=True)]
     ids = draw.zipf(1.2, ends[-1]).clip(0, 8_000).astype(np.int32)
     columns = {
-        "conversation_id": np.repeat(_ids(turns // SPOKEN_TURNS, "spoken"), SPOKEN_TURNS),
+        "conversation_id": np.repeat(_ids(turns // SPOKEN_TURNS, f"spoken{seed}:"), SPOKEN_TURNS),
         "turn_index": np.tile(np.arange(SPOKEN_TURNS, dtype=np.int16), turns // SPOKEN_TURNS),
         "n_turns": np.full(turns, SPOKEN_TURNS),
         "policy_version": np.full(turns, "bench/0001"),
-        "user_text": [piece(words, begin, USER_WORDS) for begin in begins],
+        "user_text": [words.piece(begin, USER_WORDS) for begin in begins],
         "assistant_text": said,
         "suggested_text": said,
         "sent_text": said,

@@ -15,11 +15,15 @@ HOPELESS = {
     "tasks.config.ConfigError": "it will read the same",
     "storage.errors.ClosedIteration": "the iteration is decided",
     "storage.errors.ConflictingCommit": "the commit will not change",
+    "storage.errors.ConflictingEvent": "the event will not change",
     "storage.errors.CorruptObject": "the object has to be restored first",
     "storage.errors.FutureSchema": "the program has to be upgraded first",
     "storage.errors.InvalidTable": "the same rows would be refused again",
     "storage.errors.ReadOnlyLake": "somebody has to give the permission first",
     "dags.ray_job.NothingToStart": "a person has to mend what it names",
+    "storage.errors.RefusedFile": "the same file would be refused again",
+    "storage.errors.SqlError": "the same SQL would fail again",
+    "storage.errors.UnsafeStore": "the store has to be another one",
 }
 RETRIES = {
     "retries": 3,

@@ -20,6 +20,27 @@ with kept as (
     where kept
 ),
 
+-- By number before they are joined turn by turn: with identifiers, a million rows of each would have to be held.
+scored as (
+    select
+        kept.conversation_number,
+        turn_scores.turn_index,
+        turn_scores.response_tokens,
+        turn_scores.score
+    from turn_scores
+    inner join kept using (conversation_id)
+),
+
+given as (
+    select
+        kept.conversation_number,
+        turn_inputs.turn_index,
+        turn_inputs.dirichlet_draw,
+        turn_inputs.oracle_advantage
+    from turn_inputs
+    inner join kept using (conversation_id)
+),
+
 spoken as (
     select
         kept.conversation_number,
@@ -28,21 +49,21 @@ spoken as (
         turns.turn_kind,
         turns.response_tokens,
         -- A foreign log has no tokens of its own; there the reward model's count of what it scored stands in.
-        greatest(turns.response_tokens, coalesce(turn_scores.response_tokens, 0)) as tokens,
+        greatest(turns.response_tokens, coalesce(scored.response_tokens, 0)) as tokens,
         tokens > 0 as happened,
         kept.outcome,
         kept.reward,
-        case when happened and $use_scores::boolean then turn_scores.score end as score,
-        case when happened then turn_inputs.dirichlet_draw end as draw,
-        case when happened then turn_inputs.oracle_advantage else 0 end as oracle
+        case when happened and $use_scores::boolean then scored.score end as score,
+        case when happened then given.dirichlet_draw end as draw,
+        case when happened then given.oracle_advantage else 0 end as oracle
     from kept
     inner join turns on kept.conversation_id = turns.conversation_id
-    left join turn_scores
-        on turns.conversation_id = turn_scores.conversation_id
-        and turns.turn_index = turn_scores.turn_index
-    left join turn_inputs
-        on turns.conversation_id = turn_inputs.conversation_id
-        and turns.turn_index = turn_inputs.turn_index
+    left join scored
+        on kept.conversation_number = scored.conversation_number
+        and turns.turn_index = scored.turn_index
+    left join given
+        on kept.conversation_number = given.conversation_number
+        and turns.turn_index = given.turn_index
 ),
 
 measured as (

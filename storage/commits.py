@@ -71,9 +71,15 @@ def publish_shard(
     """
     winner = read_shard(store, key, shard=shard)
     if winner is None:
-        files = tuple(_put_rows(store, key, shard, name=name, rows=tables[name]) for name in sorted(tables))
+        again: dict[str, bytes] = {}
+        files = tuple(
+            _put_rows(store, key, shard, name=name, rows=tables[name], again=again) for name in sorted(tables)
+        )
         mine = ShardManifest(key, shard, dict(inputs), attempt, files)
         store.create(shard_key(key, shard), encode_shard(mine))
+        # What an earlier attempt had left was nobody's until now and may have been collected meanwhile.
+        for place, data in again.items():
+            store.create(place, data)
         # Read back even after success: a client that retries may be told "exists" about its own object.
         winner = decode_shard(store.get(shard_key(key, shard)), place=shard_key(key, shard))
     _refuse_other(f"shard {shard} of {key.text}", "inputs", wanted=inputs, found=winner.inputs)
@@ -173,6 +179,11 @@ def close(store: ObjectStore, key: CommitKey, *, by: str) -> None:
         return
     for place in (shard_key(key, 0), commit_object(key)):
         store.create(place, encode_closed(key, by=by))
+
+
+def check_open(store: ObjectStore, key: CommitKey) -> None:
+    """Raise ClosedIteration where a decision shut the place: before anybody works for it."""
+    _find_open(store, key)
 
 
 def find(store: ObjectStore, key: CommitKey) -> Commit | None:
@@ -288,10 +299,14 @@ def check_hash(entry: FileEntry, *, found: str, size_bytes: int) -> None:
         )
 
 
-def _put_rows(store: ObjectStore, key: CommitKey, shard: int, *, name: str, rows: Rows) -> FileEntry:
+def _put_rows(
+    store: ObjectStore, key: CommitKey, shard: int, *, name: str, rows: Rows, again: dict[str, bytes]
+) -> FileEntry:
+    """Store one table; its bytes go into `again` when they were there before."""
     encoded = encode_rows(name, rows)
     place = f"{key.prefix}/shard={shard:04d}/{name}-{encoded.sha256[:32]}.parquet"
-    store.create(place, encoded.data)
+    if not store.create(place, encoded.data):
+        again[place] = encoded.data
     return FileEntry(name, place, encoded.sha256, len(encoded.data), encoded.rows, encoded.data_digest)
 
 

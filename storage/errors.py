@@ -52,6 +52,10 @@ class ClosedIteration(StorageError):
     """The iteration was decided: what it does not hold by then is never added."""
 
 
+class MissingExperiment(StorageError):
+    """The lake, or an experiment in it, that somebody asks about is not there."""
+
+
 class MissingCommit(StorageError):
     """A stage wants a commit that no stage has written yet."""
 

@@ -11,7 +11,7 @@ from storage.forget_search import Meant, holds_marked, search, words_of_others
 from storage.lake_places import Place, places
 from storage.learners import affected_by
 from storage.lineage import Lineage, lineage_of
-from storage.needles import BARE_USER
+from storage.needles import BARE_USER, is_textual
 from storage.objects import ObjectStore
 from storage.rewriting import marked_rows
 from storage.row_masks import contains
@@ -92,7 +92,7 @@ def _count(store: ObjectStore, datasets: Sequence[Dataset], marks: Marks) -> Cou
 
 
 def _shows(store: ObjectStore, place: Place, meant: Meant) -> bool:
-    if place.sort in _OTHERWISE:
+    if place.sort in _OTHERWISE or not is_textual(place.key):
         return False
     try:
         return meant.needles.are_in(store.get(place.key), name=place.key)

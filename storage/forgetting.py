@@ -10,20 +10,23 @@ from collections.abc import Callable, Mapping
 from storage import tombstones, weights
 from storage.datasets import Dataset, named_keys, read_dataset, read_datasets
 from storage.errors import StorageError
-from storage.forget_look import Found, unnamed_traces
+from storage.forget_look import Found, look, unnamed_traces
 from storage.lake_places import Place, places
 from storage.lineage import Lineage, lineage_of
 from storage.manifests import Commit, CommitKey, FileEntry
 from storage.objects import LakeStore, ObjectStore
 from storage.rewriting import Removal, rewrite
-from storage.tombstones import NothingToForget, Pending, Renewed, Selector, Tombstone
+from storage.tombstones import BusyLake, NothingToForget, Pending, Renewed, Selector, Tombstone
 
 _PASSES = 8
 Render = Callable[[Commit], Mapping[str, bytes]]  # the pages of a commit, by name, as they are after it
 
 
 def forget(store: LakeStore, found: Found, *, reason: str, render: Render) -> Tombstone:
-    """Remove what was found. Killed at any moment, the same call with a new look goes on; see `resume`."""
+    """Remove what was found. Killed at any moment, the same call with a new look goes on; see `resume`.
+
+    Raises BusyLake when more of it was committed meanwhile: `resume` and a new look take that as well.
+    """
     if found.is_nothing:
         raise NothingToForget("the lake holds no trace of it: nothing was removed")
     pending = Pending(
@@ -38,16 +41,24 @@ def forget(store: LakeStore, found: Found, *, reason: str, render: Render) -> To
         objects=found.objects,
         affected=found.affected,
     )
-    return finish(store, tombstones.begin(store, pending), render=render)
+    _remove(store, tombstones.begin(store, pending), render=render)
+    _refuse_more(pending, look(store, found.meant.selector))
+    return _bury(store, pending)
 
 
 def resume(store: LakeStore, selector: Selector, *, render: Render) -> Tombstone | None:
-    """Finish what a killed run began for the same selector; None when there is no such thing."""
+    """Finish what a killed run began for the same selector; None when there is no such thing.
+
+    Only what that run had found goes: look again afterwards.
+    """
     pending = tombstones.find_pending(store, selector)
-    return None if pending is None else finish(store, pending, render=render)
+    if pending is None:
+        return None
+    _remove(store, pending, render=render)
+    return _bury(store, pending)
 
 
-def finish(store: LakeStore, pending: Pending, *, render: Render) -> Tombstone:
+def _remove(store: LakeStore, pending: Pending, *, render: Render) -> None:
     """Do what the record says, as far as it is not done; any number of processes may do it at once."""
     pages, clean = _Pages(store, pending, render), set[str]()
     for _ in range(_PASSES):
@@ -61,6 +72,20 @@ def finish(store: LakeStore, pending: Pending, *, render: Render) -> Tombstone:
             "the same conversations; stop it and run the same command again"
         )
     _sweep(store, pending)
+
+
+def _refuse_more(pending: Pending, later: Found) -> None:
+    """BusyLake for rows, and pages of commits, that were not there when the forgetting was begun."""
+    kinds, pages = sorted(later.removed), sorted({*later.pages} - {*pending.pages})
+    if kinds or pages:
+        raise BusyLake(
+            f"{', '.join([*kinds, *pages])}: more of it was committed while it was being removed; stop the "
+            "stage that wrote it and run the same command again: it goes on from here"
+        )
+
+
+def _bury(store: LakeStore, pending: Pending) -> Tombstone:
+    """Say what is gone, and that nothing is left to do."""
     tombstone = tombstones.bury(store, _tombstone(store, pending))
     store.delete(pending.place)
     return tombstone

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
-from storage.errors import LeaseLost, ObjectMissing, StorageError
+from storage.errors import LeaseLost, ObjectMissing, StorageError, StoreTimeout
 from storage.manifests import encode_object, parse_object
 from storage.objects import ObjectStore, ReplaceableStore, Tagged
 from storage.processes import Process, is_gone, this_process
@@ -96,10 +96,11 @@ def renew(store: _Store, place: str, *, lease: Lease) -> Lease:
     """The lease one beat later; raises LeaseLost when somebody else has it."""
     found = _look(store, place)
     held = None if found is None else _decode(found.data, place=place)
-    if held != lease:
+    # Not the beat: the answer to the last renewal may be what was lost.
+    if held is None or (held.fence, held.holder) != (lease.fence, lease.holder):
         by = "nobody" if held is None or held.holder is None else f"attempt {held.holder.attempt}"
         raise LeaseLost(f"the lease {place} is held by {by} now: this attempt was away too long")
-    later = Lease(lease.fence, lease.beat + 1, lease.holder)
+    later = Lease(lease.fence, held.beat + 1, lease.holder)
     if not _put(store, place, later, over=found):
         raise LeaseLost(f"the lease {place} was taken over just now: this attempt was away too long")
     return later
@@ -108,22 +109,44 @@ def renew(store: _Store, place: str, *, lease: Lease) -> Lease:
 def release(store: _Store, place: str, *, lease: Lease) -> None:
     """Let others have it; one that was lost is left alone."""
     found = _look(store, place)
-    if found is not None and _decode(found.data, place=place) == lease:
-        _put(store, place, Lease(lease.fence, lease.beat + 1, None), over=found)
+    held = None if found is None else _decode(found.data, place=place)
+    if held is not None and (held.fence, held.holder) == (lease.fence, lease.holder):
+        _put(store, place, Lease(lease.fence, held.beat + 1, None), over=found)
 
 
 @contextlib.contextmanager
 def held(
     store: _Store, place: str, *, attempt: str, patience: Patience, on_wait: Callable[[Holder], None]
-) -> Generator[Lease, None, None]:
-    """Hold the lease while the block runs, renewing it in a thread; a lease that is lost is only logged."""
-    lease = acquire(store, place, holder=Holder(attempt, this_process()), patience=patience, on_wait=on_wait)
+) -> Generator[Lease | None, None, None]:
+    """Hold the lease while the block runs, renewing it in a thread; a lease that is lost is only logged.
+
+    The block runs without one (None) where the store lets nobody write it, as when a process was stopped
+    while it held the lock: what the block makes is decided elsewhere.
+    """
+    try:
+        lease = acquire(
+            store, place, holder=Holder(attempt, this_process()), patience=patience, on_wait=on_wait
+        )
+    except StoreTimeout as problem:
+        LOG.warning("%s; the work goes on without the lease %s, somebody may do it twice", problem, place)
+        lease = None
+    if lease is None:
+        yield None
+        return
     heart = _Heart(store, place, lease, every_s=patience.ttl_s / 4)
     heart.start()
     try:
         yield lease
     finally:
-        release(store, place, lease=heart.stop())
+        _give_back(store, place, lease=heart.stop())
+
+
+def _give_back(store: _Store, place: str, *, lease: Lease) -> None:
+    """Release, if the store lets it: the work is done, and a lease without beats falls by itself."""
+    try:
+        release(store, place, lease=lease)
+    except (StorageError, OSError) as problem:
+        LOG.warning("the lease %s is not given back: %s", place, problem)
 
 
 class _Heart(threading.Thread):
@@ -142,7 +165,7 @@ class _Heart(threading.Thread):
             except LeaseLost as lost:
                 LOG.warning("%s; what it still writes loses against the attempt that took over", lost)
                 return
-            except StorageError as problem:
+            except (StorageError, OSError) as problem:
                 LOG.warning("the lease %s could not be renewed: %s", self._place, problem)
 
     def stop(self) -> Lease:

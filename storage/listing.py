@@ -4,10 +4,31 @@ import re
 from collections.abc import Iterator
 
 from storage.commits import find
+from storage.errors import MissingExperiment
 from storage.manifests import Commit, CommitKey, commit_object
 from storage.objects import ObjectStore
 
 _COMMIT = re.compile(r"(?P<experiment>[^/]+)/(?P<kind>[^/]+)/iteration=(?P<iteration>\d{4})/commit\.json")
+
+
+def absence(store: ObjectStore, experiment: str | None) -> str | None:
+    """What to say where nothing lies under this name, or in the whole lake (None); None when something does.
+
+    It names the experiments that are there: an empty answer would be taken for a finding.
+    """
+    if store.list("" if experiment is None else f"{experiment}/"):
+        return None
+    names = sorted({key.partition("/")[0] for key in store.list("") if not key.startswith("_")})
+    there = f"there are: {', '.join(names)}; name one with --experiment" if names else "it is empty"
+    missing = "the lake holds nothing" if experiment is None else f"the lake holds no experiment {experiment}"
+    return f"{missing} ({there}); another lake is named with --lake or ITPO_LAKE"
+
+
+def require_experiment(store: ObjectStore, experiment: str | None) -> None:
+    """Raise MissingExperiment where `absence` has something to say."""
+    said = absence(store, experiment)
+    if said is not None:
+        raise MissingExperiment(said)
 
 
 def list_commits(store: ObjectStore, experiment: str | None) -> Iterator[Commit]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.errors import ObjectMissing, ReadOnlyLake, StorageFull
+from storage.errors import ObjectMissing, ReadOnlyLake, StorageFull, StoreTimeout
 from storage.objects import ObjectInfo, Tagged, check_key
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -37,12 +37,14 @@ def hard_link(existing: Path, new: Path) -> None:
 class LocalStore:
     """Objects as files below `root`.
 
-    `write` and `link` are the two system effects that can fail half-way; tests replace them.
+    `write` and `link` are the two system effects that can fail half-way; tests replace them. `lock_wait_s` is
+    how long a swap waits for another one in the same folder.
     """
 
     root: Path
     write: Callable[[Path, bytes], None] = write_durably
     link: Callable[[Path, Path], None] = hard_link
+    lock_wait_s: float = 10.0
 
     def path(self, key: str) -> Path:
         """Where the object lies, whether it exists or not."""
@@ -77,25 +79,29 @@ class LocalStore:
         return Tagged(data, _tag(data))
 
     def replace(self, key: str, data: bytes, *, tag: str) -> bool:
-        """Swap the file under its folder's lock; readers see the old bytes or the new ones, never a part."""
+        """Swap the file while it is locked; readers see the old bytes or the new ones, never a part."""
         path = self.path(key)
-        with _explained(path), _locked(path.parent):
-            if not path.is_file() or _tag(path.read_bytes()) != tag:
-                return False
-            unfinished = path.parent / f"{_UNFINISHED}{uuid.uuid4().hex}"
-            try:
-                self.write(unfinished, data)
-                unfinished.replace(path)
-            finally:
-                unfinished.unlink(missing_ok=True)
-            _sync_folder(path.parent)
+        if not path.is_file():
+            return False
+        gone = contextlib.suppress(FileNotFoundError)  # another one removed it meanwhile
+        with _explained(path), gone, _alone_at(path, self.lock_wait_s):
+            return _tag(path.read_bytes()) == tag and self._swap(path, data)
+        return False
+
+    def _swap(self, path: Path, data: bytes) -> bool:
+        unfinished = path.parent / f"{_UNFINISHED}{uuid.uuid4().hex}"
+        try:
+            self.write(unfinished, data)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        _sync_folder(path.parent)
         return True
 
     def entries(self, prefix: str) -> Sequence[ObjectInfo]:
         """Size and time of every object, by key; one that vanishes meanwhile is left out."""
-        found = ((key, self.path(key)) for key in self.list(prefix))
-        stats = ((key, path.stat()) for key, path in found if path.is_file())
-        return [ObjectInfo(key, stat.st_size, stat.st_mtime) for key, stat in stats]
+        stats = ((key, _stat(self.path(key))) for key in self.list(prefix))
+        return [ObjectInfo(key, stat.st_size, stat.st_mtime) for key, stat in stats if stat is not None]
 
     def delete(self, key: str) -> None:
         """Remove the file; its folders stay, as another writer may be about to use them."""
@@ -108,7 +114,8 @@ class LocalStore:
     def sweep_unfinished(self, *, older_than_s: float) -> Sequence[str]:
         """Remove temporary files that have not been written to for so long."""
         oldest = time.time() - older_than_s
-        stale = [path for path in self.root.rglob(f"{_UNFINISHED}*") if path.stat().st_mtime < oldest]
+        found = ((path, _stat(path)) for path in self.root.rglob(f"{_UNFINISHED}*"))
+        stale = [path for path, stat in found if stat is not None and stat.st_mtime < oldest]
         for path in stale:
             path.unlink(missing_ok=True)
         return [path.relative_to(self.root).as_posix() for path in stale]
@@ -134,22 +141,30 @@ class LocalStore:
                 return False
             if problem.errno not in _NO_HARD_LINKS:
                 raise
-            return _rename_under_lock(unfinished, path)
+            return _rename_under_lock(unfinished, path, wait_s=self.lock_wait_s)
         return True
 
 
-def _rename_under_lock(unfinished: Path, path: Path) -> bool:
+def _rename_under_lock(unfinished: Path, path: Path, *, wait_s: float) -> bool:
     """Create-only naming where hard links are missing (FAT, some containers and network mounts).
 
     A rename replaces silently, so writers take turns. They hold the kernel's advisory lock, not a lock file
     made with O_EXCL: a killed process would leave that behind and block the key for ever. Nor is the final
     name opened with O_EXCL: a reader would see the bytes while they are written.
     """
-    with _locked(path.parent):
+    with _locked(path.parent, wait_s):
         if path.exists():
             return False
         unfinished.rename(path)
         return True
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """What the system knows of the file; None when it is gone meanwhile."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
 
 
 def _tag(data: bytes) -> str:
@@ -157,13 +172,40 @@ def _tag(data: bytes) -> str:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Generator[None, None, None]:
-    if not folder.is_dir():
-        yield  # nothing is there that could be swapped
-        return
+def _locked(folder: Path, wait_s: float) -> Generator[None, None, None]:
     with open(folder / ".lock", "ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        _lock(lock.fileno(), folder / ".lock", wait_s=wait_s)
         yield
+
+
+@contextlib.contextmanager
+def _alone_at(path: Path, wait_s: float) -> Generator[None, None, None]:
+    """Hold the lock of the file that has this name; one that was swapped meanwhile is not it any more.
+
+    The file itself is locked, so that whoever is stopped in the middle is in the way of this object only.
+    """
+    with contextlib.ExitStack() as opened:
+        while True:
+            file = opened.enter_context(open(path, "rb+"))
+            _lock(file.fileno(), path, wait_s=wait_s)
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                break
+            opened.pop_all().close()
+        yield
+
+
+def _lock(descriptor: int, path: Path, *, wait_s: float) -> None:
+    """Wait for the lock, but not for ever: whoever was stopped in the middle keeps it until it goes on."""
+    deadline_s = time.monotonic() + wait_s
+    while time.monotonic() < deadline_s:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.01)
+    raise StoreTimeout(
+        f"{path} was locked by another process for {wait_s:g} s, which is stopped or hangs: let it go on, or "
+        "end it (`fuser` on this file names it), then run the same command again"
+    )
 
 
 @contextlib.contextmanager

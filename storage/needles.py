@@ -29,7 +29,7 @@ class Needles:
 
     def are_in(self, data: bytes, *, name: str) -> bool:
         """Whether an object or file of this name shows any of them; weights and tables are not searched."""
-        if PurePosixPath(name).suffix.lower() not in TEXTUAL:
+        if not is_textual(name):
             return False
         text = _readable(data)
         return self.name_in(text) or any(form in text for said in self.texts for form in forms(said))
@@ -43,6 +43,11 @@ class Needles:
             or any(name in text for name in odd)
             or (self.user is not None and user_in(text, self.user))
         )
+
+
+def is_textual(name: str) -> bool:
+    """Whether an object or file of this name is searched as text."""
+    return PurePosixPath(name).suffix.lower() in TEXTUAL
 
 
 def forms(said: str) -> set[str]:

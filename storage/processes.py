@@ -30,7 +30,20 @@ def is_gone(process: Process) -> bool:
     if (process.host, process.boot) != (here.host, here.boot) or not here.boot:
         return False
     state, born = _state_and_birth(process.pid)
+    if not born:
+        return not _exists(process.pid)
     return born != process.born or state in _DEAD
+
+
+def _exists(pid: int) -> bool:
+    """Whether there is such a process at all: where /proc hides those of others nothing more is known."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _boot() -> str:

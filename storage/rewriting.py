@@ -113,6 +113,7 @@ class _Renewed:
         found = self._store.get_tagged(place)
         if decode_shard(found.data, place=place) != manifest:
             raise _LostSwap
+        self._put_again(manifest.files)
         self._swap(place, found, encode_shard(later), old=manifest.files, new=files)
         return True
 
@@ -131,6 +132,7 @@ class _Renewed:
             return False
         old = (*commit.files, *commit.artifacts.values())
         data = encode_commit(self._superseding(commit, files, made))
+        self._put_again(commit.files)
         self._swap(place, found, data, old=old, new=(*files, *made.values()))
         return True
 
@@ -187,6 +189,16 @@ class _Renewed:
         if self._store.create(key, data):
             self._made.add(key)
         return FileEntry(entry.table, key, sha256, len(data), table.num_rows, data_digest(table))
+
+    def _put_again(self, old: tuple[FileEntry, ...]) -> None:
+        """Store new files that are gone before they are named.
+
+        One that was found there may be a killed run's, and garbage to whoever does not know of this one.
+        """
+        for entry in old:
+            new = self._entries[entry.key]
+            if new.key != entry.key and not self._store.list(new.key) and self._without(entry) != new:
+                raise _LostSwap
 
     def _following(self, entry: FileEntry) -> FileEntry:
         """What the shard's manifest has in the place of a file that is gone.

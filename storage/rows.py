@@ -12,7 +12,9 @@ Table: TypeAlias = pa.Table
 
 def to_table(name: str, rows: Sequence[Mapping[str, object]]) -> Table:
     """Rows of the named dataset as a table with exactly its columns; what is absent becomes null."""
-    return pa.Table.from_pylist(list(rows), schema=schema_of(name))
+    schema = schema_of(name)
+    arrays = [pa.array([row.get(field.name) for row in rows], type=field.type) for field in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def of_columns(name: str, columns: Mapping[str, Sequence[object]]) -> Table:

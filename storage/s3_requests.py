@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from fsspec.asyn import sync
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 
 from storage.errors import StoreTimeout
 from storage.s3_address import Place
@@ -94,27 +94,31 @@ class Requests:
             more = _next_page(page)
 
     def persist(self, request: Request, call: Callable[[], Answer]) -> Answer:
-        """Repeat while the server says "later", at growing random intervals, until the deadline."""
-        began_s = time.monotonic()
+        """Repeat while the server says "later", at growing random intervals, until the deadline.
+
+        It counts from the first failure: what is large may take longer, and has a second chance all the same.
+        """
         failures: list[str] = []
+        failed_s: list[float] = []
 
         def noted() -> Answer:
             try:
                 return call()
             except TryAgain as problem:
                 failures.append(str(problem))
+                failed_s.append(time.monotonic())
                 raise
 
         repeat = Retrying(
             retry=retry_if_exception_type(TryAgain),
             wait=wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S),
-            stop=stop_after_delay(self.deadline_s),
+            stop=lambda _: time.monotonic() - failed_s[0] >= self.deadline_s,
             reraise=True,
         )
         try:
             return repeat(noted)
         except TryAgain:
-            waited_s = time.monotonic() - began_s
+            waited_s = time.monotonic() - failed_s[0]
         raise StoreTimeout(
             f"{request.address}: {request.operation} failed {len(failures)} times in {waited_s:.0f} s, last "
             f"with {failures[-1]!r}; check that the endpoint is up and reachable, then run the same command "

@@ -96,7 +96,9 @@ class Write:
         try:
             parts = [self._put_part(upload, start, number=number) for number, start in enumerate(starts, 1)]
             done = {**upload, "MultipartUpload": {"Parts": parts}, **condition}
-            self.requests.ask("complete_multipart_upload", done)
+            request = Request("completion of an upload", self.requests.address(self.key), writes=True)
+            # By itself: to send all parts again because of one refusal at the end would take as long again.
+            self.requests.persist(request, lambda: self.requests.ask("complete_multipart_upload", done))
         except (StorageError, TryAgain, ConditionRefused, NothingThere):
             # Best effort: what stays behind is swept later.
             with contextlib.suppress(StorageError, TryAgain, NothingThere):

@@ -48,6 +48,8 @@ class Spool:
 
     def add_table(self, table: pa.Table) -> None:
         """The same of a table."""
+        if table.num_rows == 0:
+            return
         self.rows += table.num_rows
         self._waiting.append(table)
         self._waiting_bytes += table.nbytes

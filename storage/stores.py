@@ -1,5 +1,6 @@
 """From an address to an open store, and from objects to local files."""
 
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,9 @@ from storage.errors import ObjectMissing, StoreUnavailable
 from storage.local_store import LocalStore
 from storage.objects import LakeStore, ObjectStore
 from storage.probe import GUARDS, CommitMode
+
+# One slash is missing, or the scheme is in capitals: as a path it would be a folder with an odd name.
+_ADDRESS_LIKE = re.compile(r"(?:s3|file):/?(?!/)|(?!s3:|file:)(?i:s3|file)://")
 
 
 @runtime_checkable
@@ -28,6 +32,11 @@ def open_store(uri: str, *, commit_mode: CommitMode = "conditional", cache: Path
     `commit_mode` "single_writer" does without conditional writes; `cache` keeps local copies of what is read.
     """
     parts = urlsplit(uri)
+    if _ADDRESS_LIKE.match(uri):
+        raise StoreUnavailable(
+            f"lake.root {uri!r} is neither a path nor an address: write s3://bucket/prefix or "
+            "file:///absolute/folder, with two slashes and small letters before them"
+        )
     if "://" not in uri:
         return LocalStore(Path(uri).expanduser().absolute())
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):

@@ -24,6 +24,7 @@ from tasks.cli_options import (
 )
 from tasks.config import ConfigError
 from tasks.options import options_of
+from tasks.plain_text import visible
 
 LOOP, STAGES, LAKE, LAB = "The loop", "Single stages", "The lake", "Experiments"
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -127,6 +128,7 @@ def sql_command(
         int | None, typer.Option("--iteration", "-i", min=0, help="Only this iteration's commits.")
     ] = None,
     script: Annotated[Path | None, typer.Option(help="Write the views as SQL for `duckdb -init`.")] = None,
+    form: Annotated[str, typer.Option("--format", "-f", help="table, csv, json or markdown.")] = "table",
     settings: SetOption = None,
 ) -> None:
     """Plain SQL over exactly the committed rows."""
@@ -137,7 +139,7 @@ def sql_command(
         ask.write_script(options, script, iteration=iteration)
     else:
         question = file.read_text(encoding="utf-8") if file else statement
-        ask.print_answer(options, question, rows=rows, iteration=iteration)
+        ask.print_answer(options, question, rows=rows, iteration=iteration, form=form)
 
 
 @app.command(
@@ -233,7 +235,9 @@ def results_command(
     rich_help_panel=LOOP,
 )
 def doctor_command(
-    lake: Annotated[str, typer.Option("--lake", help="Root of the lake to try.")] = "lake",
+    lake: Annotated[
+        str, typer.Option("--lake", envvar="ITPO_LAKE", help="Root of the lake to try.")
+    ] = "lake",
 ) -> None:
     """Exit code 1 when something required is missing."""
     from tasks import doctor
@@ -266,7 +270,7 @@ def main() -> None:
     try:
         app()
     except (ConfigError, StorageError) as error:
-        typer.secho(f"itpo: {error}", err=True, fg=typer.colors.RED)
+        typer.secho(f"itpo: {visible(str(error))}", err=True, fg=typer.colors.RED)
         sys.exit(2)
 
 

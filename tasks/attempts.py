@@ -1,18 +1,20 @@
 """One attempt at a stage: nobody else makes it meanwhile; what it took and said stays beside the data."""
 
+import contextlib
 import logging
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from storage import commits, leases, registry, run_logs
+from storage import commits, exclusion, leases, registry, run_logs
 from storage.errors import ClosedIteration, StorageError
 from storage.facts import record_facts
-from storage.leases import Holder, Patience
+from storage.leases import Holder, Lease, Patience
 from tasks.context import Context, StageResult, code_revision
 
 LOG = logging.getLogger(__name__)
+OUTSIDE_S = 1.0  # between looks while something is being removed from the lake
 Work = Callable[[], StageResult]
 
 # The kind of commit beside which a stage leaves its side facts.
@@ -45,14 +47,31 @@ def perform(attempt: Attempt, work: Work) -> StageResult:
     if is_done(attempt):
         return _recorded(attempt, work)
     context = attempt.context
-    with leases.held(
+    commits.check_open(context.store, context.key(KINDS[attempt.stage]))
+    while True:
+        with _leased(attempt) as lease:
+            if lease is None or not _is_kept_out(attempt):
+                return _recorded(attempt, work)
+        LOG.warning("%s waits: something is being removed from the lake", attempt.name)
+        time.sleep(OUTSIDE_S)
+
+
+def _leased(attempt: Attempt) -> contextlib.AbstractContextManager[Lease | None]:
+    context = attempt.context
+    return leases.held(
         context.store,
         leases.lease_place(context.experiment, attempt.name),
         attempt=context.attempt,
         patience=Patience(ttl_s=context.config.lake.lease_ttl_s),
         on_wait=lambda holder: _say_waiting(attempt, holder),
-    ):
-        return _recorded(attempt, work)
+    )
+
+
+def _is_kept_out(attempt: Attempt) -> bool:
+    """Whether rows are being removed from the lake, which this attempt could write again."""
+    context = attempt.context
+    place = leases.lease_place(context.experiment, attempt.name)
+    return exclusion.is_kept_out(context.store, place, ttl_s=context.config.lake.lease_ttl_s)
 
 
 def is_done(attempt: Attempt) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from itpo_core.engines.base import BrokenTurn, Engine, Sampling
 from itpo_core.types import Message, Role
@@ -12,6 +13,7 @@ from tasks import build
 from tasks.config import ConfigError
 from tasks.context import Context
 from tasks.options import Options
+from tasks.plain_text import plain, visible
 
 OUT = Console(highlight=False)
 
@@ -21,10 +23,10 @@ def talk(options: Options, policy: str) -> None:
     config = options.load()
     context = Context(config, 0)
     folder = policy_folder(context, policy)
-    OUT.print(f"talking to {policy} ({folder}); an empty line ends")
+    OUT.print(plain(f"talking to {policy} ({folder}); an empty line ends"))
     speaker = build.speaker(config, folder, trains=False)
     for answer in answers(speaker.engine, _lines(), seed=config.seed, sampling=build.sampling(config)):
-        OUT.print(f"[bold]assistant[/bold] {answer}")
+        OUT.print(Text.assemble(("assistant", "bold"), f" {visible(answer)}"))
 
 
 def policy_folder(context: Context, policy: str) -> Path:

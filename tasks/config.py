@@ -6,6 +6,7 @@ scheduler or `--help` can load it at once.
 
 import hashlib
 import json
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -346,11 +347,14 @@ def canonical_json(value: Any) -> str:  # Any: whatever JSON can hold
 def load(
     path: str | Path, *, overrides: dict[str, Any] | None = None
 ) -> Config:  # Any: JSON values by dotted key
-    """Read a TOML file, apply overrides by dotted key (`collect.conversations`), check everything.
+    """Read a TOML file, apply ITPO_LAKE, then overrides by dotted key, and check everything.
 
     Raises ConfigError naming the file, the key, the value and what would be accepted.
     """
     data = _read_toml(Path(path))
+    if "ITPO_LAKE" in os.environ:
+        # Before the options: whoever names a lake on the command line means that one.
+        _set(data, ["lake", "root"], os.environ["ITPO_LAKE"])
     for key, value in (overrides or {}).items():
         _set(data, key.split("."), value)
     try:

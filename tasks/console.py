@@ -11,12 +11,14 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from storage import registry
 from tasks import pipeline
 from tasks.context import Context
 from tasks.options import Options
+from tasks.plain_text import one_line, plain, print_table
 
 OUT = Console(highlight=False)
 
@@ -42,8 +44,9 @@ def run_iterations(options: Options, iterations: int) -> None:
             OUT.print(_line(result), soft_wrap=True)
     current = registry.find_current(context.store, context.experiment)
     name = current.name if current else "none: version 0 did not pass its gates"
+    page = result["figures"].get("experiment_page", "")
     OUT.print(
-        f"current policy: [bold]{name}[/bold]   report: {result['figures'].get('experiment_page', '')}",
+        Text.assemble("current policy: ", (one_line(name), "bold"), one_line(f"   report: {page}")),
         soft_wrap=True,
     )
 
@@ -52,33 +55,40 @@ def print_registry(options: Options) -> None:
     """Versions, then events."""
     context = Context(options.load(), 0)
     current = registry.find_current(context.store, context.experiment)
-    versions = Table(
+    versions = _table(
         "version", "parent", "commit digest", "current", title=f"policies of {context.experiment}"
     )
     for version in registry.versions(context.store, context.experiment):
         here = "yes" if current and version.name == current.name else ""
-        versions.add_row(version.name, version.parent or "", version.commit_digest[:16], here)
-    events = Table("event", "action", "version", "reason", title="decisions")
+        _add(versions, version.name, version.parent or "", version.commit_digest[:16], here)
+    events = _table("event", "action", "version", "reason", title="decisions")
     for event in registry.events(context.store, context.experiment):
-        events.add_row(event.event_id, event.action, event.version, event.reason)
-    OUT.print(versions, events)
+        _add(events, event.event_id, event.action, event.version, event.reason)
+    for table in (versions, events):
+        print_table(table, out=OUT)
 
 
 def roll_back(options: Options, *, to: str | None, reason: str) -> None:
-    """Record the rollback and say who is current now."""
+    """Record the rollback to a version (sales/v0002, v0002) and say who is current now."""
     context = Context(options.load(), 0)
+    version = to if to is None or "/" in to else f"{context.experiment}/{to}"
     count = len(registry.events(context.store, context.experiment))
     event = registry.rollback(
-        context.store, context.experiment, to=to, reason=reason, event_id=f"rollback/{count:06d}"
+        context.store, context.experiment, to=version, reason=reason, event_id=f"rollback/{count:06d}"
     )
-    OUT.print(f"current policy of {context.experiment}: [bold]{event.version}[/bold] ({event.reason})")
+    said = (
+        f"current policy of {context.experiment}: ",
+        (event.version, "bold"),
+        f" ({one_line(event.reason)})",
+    )
+    OUT.print(Text.assemble(*said), soft_wrap=True)
 
 
 def progress_bars() -> Progress:
     """Bars that show on a terminal only, and vanish."""
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -93,15 +103,24 @@ def _advance(bars: Progress, description: str) -> Callable[[int, int], None]:
     return lambda done, total: bars.update(task, completed=done, total=total)
 
 
-def _line(result: dict[str, object]) -> str:
+def _line(result: dict[str, object]) -> Text:
     figures = result["figures"]
     shown = (
         ", ".join(f"{name} {_short(value)}" for name, value in figures.items())
         if isinstance(figures, dict)
         else ""
     )
-    mark = "[dim]was there[/dim]" if result["resumed"] else f"{result['seconds']:.1f} s"
-    return f"[bold]{result['commit']}[/bold] {result['stage']} {mark}  {shown}"
+    mark = ("was there", "dim") if result["resumed"] else f"{result['seconds']:.1f} s"
+    commit = (f"{result['commit']}", "bold")
+    return Text.assemble(commit, f" {result['stage']} ", mark, f"  {one_line(shown)}")
+
+
+def _table(*names: str, title: str) -> Table:
+    return Table(*(Column(name, overflow="fold") for name in names), title=plain(title))
+
+
+def _add(table: Table, *cells: str) -> None:
+    table.add_row(*map(plain, cells))
 
 
 def _short(value: object) -> str:

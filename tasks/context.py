@@ -102,7 +102,7 @@ def work_root() -> Path:
 
 
 def open_lake_store(config: Config) -> LakeStore:
-    """The lake: ITPO_LAKE when set, else the configured root; relative paths start at the checkout."""
+    """The lake of the configuration; relative paths start at the checkout."""
     return stores.open_store(
         lake_address(config), commit_mode=config.lake.commit_mode, cache=work_root() / "cache"
     )
@@ -122,7 +122,7 @@ def duck_settings(config: Config) -> DuckSettings:
 
 def lake_address(config: Config) -> str:
     """Where the lake is, as another process can open it."""
-    root = os.environ.get("ITPO_LAKE", config.lake.root)
+    root = config.lake.root
     return root if "://" in root else str(repository_root() / root)
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Unit = Literal["conversation", "turn"]
 Shape = Callable[[Row, Origin], Record]
+JSON_ENDINGS = (".jsonl", ".json", ".ndjson")
 CHOSEN, TALKS, PROMPTS = "exports/chosen.sql", "exports/conversations.sql", "exports/prompts.sql"
 
 
@@ -139,7 +140,18 @@ def checked(request: Request) -> tuple[Format, Unit]:
         raise ConfigError(
             f"--unit {request.unit!r} with --format {request.format}{because}; use {' or '.join(form.units)}"
         )
+    _check_ending(request, form)
     return form, unit
+
+
+def _check_ending(request: Request, form: Format) -> None:
+    """Other programs choose their reader by the ending."""
+    ending, wrong = (".parquet", JSON_ENDINGS) if form.is_parquet else (".jsonl", (".parquet",))
+    if request.out.suffix.lower() in wrong:
+        raise ConfigError(
+            f"--out {request.out}: {request.format} is written as "
+            f"{'Parquet' if form.is_parquet else 'JSONL'}; name it {request.out.with_suffix(ending)}"
+        )
 
 
 def _curated(context: Context, request: Request) -> "Commit | None":

@@ -2,26 +2,25 @@
 
 import re
 import sys
-import time
 from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from storage import forgetting, leases, tombstones
+from storage import forgetting, registry, tombstones
+from storage.exclusion import Alone, alone
 from storage.forget_look import Found, look
 from storage.learners import last_unaffected
+from storage.listing import require_experiment
 from storage.objects import LakeStore
-from storage.processes import is_gone
-from storage.tombstones import Affected, BusyLake, Counts, Selector, Tombstone
+from storage.tombstones import Affected, Counts, Selector, Tombstone
 from tasks.config import ConfigError
 from tasks.console import OUT
 from tasks.context import Context
 from tasks.forget_local import Traces, remove_local_traces
 from tasks.forget_pages import Pages
+from tasks.gc import say_waiting
 from tasks.options import Options
-
-LEASE = leases.lease_place("every-experiment", "forget")
-SILENT_S = 180.0  # a lease that nobody renewed for so long is nobody's
+from tasks.plain_text import plain
 
 
 def run(options: Options, selector: Selector, *, reason: str, dry_run: bool, yes: bool) -> int:
@@ -31,19 +30,18 @@ def run(options: Options, selector: Selector, *, reason: str, dry_run: bool, yes
     """
     check_reason(reason, selector)
     context = Context(options.load(), 0)
+    require_experiment(context.store, None)
     if dry_run:
         found = look(context.store, selector)
+        if not _is_known(found, selector):
+            _print_unknown(selector)
+            return 1
         _print_found(found, context.store)
-        return 1 if found.is_nothing else 0
-    refuse_busy(context.store)
-    with leases.held(
-        context.store,
-        LEASE,
-        attempt=context.attempt,
-        patience=leases.Patience(ttl_s=context.config.lake.lease_ttl_s),
-        on_wait=lambda holder: OUT.print(f"waiting for another forgetting (process {holder.process.pid})"),
-    ):
-        return _forget(options, context, selector, reason=reason, yes=yes)
+        return 0
+    ttl_s = context.config.lake.lease_ttl_s
+    with alone(context.store, attempt=context.attempt, ttl_s=ttl_s, on_wait=say_waiting) as mine:
+        mine.refuse_busy()
+        return _forget(options, mine, selector, reason=reason, yes=yes)
 
 
 def check_reason(reason: str, selector: Selector) -> None:
@@ -55,29 +53,12 @@ def check_reason(reason: str, selector: Selector) -> None:
             raise ConfigError("--reason is kept, and names the id that is to be forgotten: say why without")
 
 
-def refuse_busy(store: LakeStore) -> None:
-    """BusyLake naming every stage that is at work: what it writes next would bring the rows back."""
-    recent = time.time() - SILENT_S
-    renewed = [each.key for each in store.entries("") if "/_leases/" in each.key and each.modified_s > recent]
-    busy = [place for place in renewed if place != LEASE and _is_held(store, place)]
-    if busy:
-        raise BusyLake(
-            f"{', '.join(busy)}: a stage is at work, and might write again what is removed; run this when it "
-            "has finished, or stop it first; nothing was changed"
-        )
-
-
-def _is_held(store: LakeStore, place: str) -> bool:
-    lease = leases.read_lease(store, place)
-    return lease is not None and lease.holder is not None and not is_gone(lease.holder.process)
-
-
-def _forget(options: Options, context: Context, selector: Selector, *, reason: str, yes: bool) -> int:
-    store, pages = context.store, Pages(options)
+def _forget(options: Options, mine: Alone, selector: Selector, *, reason: str, yes: bool) -> int:
+    store, pages = mine.store, Pages(options)
     begun = tombstones.find_pending(store, selector)
     found = look(store, selector)
-    if begun is None and found.is_nothing:
-        _print_found(found, store)
+    if begun is None and not _is_known(found, selector):
+        _print_unknown(selector)
         return 1
     if begun is not None:
         OUT.print("a forgetting of the same was begun and not finished: it is finished now")
@@ -85,6 +66,7 @@ def _forget(options: Options, context: Context, selector: Selector, *, reason: s
     if not yes and not _confirmed():
         OUT.print("nothing was changed")
         return 1
+    mine.refuse_busy()  # people take their time to answer
     removed = remove_local_traces(store, Traces(found.meant.needles, found.marks))
     done = _removed(store, selector, found, reason=reason, pages=pages)
     pages.write_again(store, removed.pages, renewed=[each.commit for each in done.renewed])
@@ -104,6 +86,23 @@ def _removed(store: LakeStore, selector: Selector, found: Found, *, reason: str,
     return forgetting.forget(store, found, reason=reason, render=pages.render)
 
 
+def _is_known(found: Found, selector: Selector) -> bool:
+    """Whether there is something of it; a user without rows is only a word that pages hold."""
+    return not found.is_nothing and (selector.user is None or bool(found.removed))
+
+
+def _print_unknown(selector: Selector) -> None:
+    asked = "user" if selector.user is not None else "conversation"
+    OUT.print(
+        plain(
+            f"the lake holds no {asked} {', '.join(selector.ids)}: nothing was removed. Was it written "
+            "whole? `itpo where` completes the id of a conversation; users are those of `select distinct "
+            "user_id from conversations`"
+        ),
+        soft_wrap=True,
+    )
+
+
 def _confirmed() -> bool:
     if not sys.stdin.isatty():
         raise ConfigError("this removes data for good and there is no terminal to ask: say --yes")
@@ -111,22 +110,21 @@ def _confirmed() -> bool:
 
 
 def _print_found(found: Found, store: LakeStore) -> None:
-    if found.is_nothing:
-        OUT.print("the lake holds no trace of it: nothing to remove")
-    else:
+    if not found.is_nothing:
         copies = f", {len(found.meant.copies)} of them copies under other ids" if found.meant.copies else ""
         OUT.print(f"conversations: {len(found.meant.ids)}{copies}")
         OUT.print(_rows(found.removed))
         OUT.print(f"pages to render anew: {len(found.pages)}, other objects: {len(found.objects)}")
         _print_affected(found.affected, store)
     for place in found.mentions:
-        OUT.print(f"[yellow]named in {place}: this stays, look at it yourself[/yellow]", soft_wrap=True)
+        OUT.print(plain(f"named in {place}: this stays, look at it yourself", style="yellow"), soft_wrap=True)
 
 
 def _print_done(done: Tombstone, *, files: int, failures: Mapping[str, str]) -> None:
     OUT.print(f"removed; local files removed: {files}; commits renewed: {len(done.renewed)}")
     for page, why in failures.items():
-        OUT.print(f"[yellow]{page} could not be rendered anew and says so: {why}[/yellow]", soft_wrap=True)
+        said = f"{page} could not be rendered anew and says so: {why}"
+        OUT.print(plain(said, style="yellow"), soft_wrap=True)
     place = tombstones.tombstone_place(done.name)
     OUT.print(f"tombstone: {place}; `itpo verify --deep --all` looks at what stays", soft_wrap=True)
 
@@ -148,6 +146,11 @@ def advice(store: LakeStore, experiment: str, *, affected: tuple[Affected, ...])
     """What can be done about weights, which cannot unlearn."""
     own = [each for each in affected if each.commit.startswith(f"{experiment}/")]
     first = min(int(each.commit.rpartition("/")[2]) for each in own)
+    current = registry.find_current(store, experiment)
+    if current is not None and current.name not in {each.version for each in own}:
+        return (
+            f"{experiment}: the current version {current.name} never learned from it; nothing more is needed"
+        )
     clean = last_unaffected(store, experiment, affected=own)
     again = (
         f"train again from iteration {first} under a new experiment name (`itpo run --experiment …`) on logs "
@@ -157,7 +160,7 @@ def advice(store: LakeStore, experiment: str, *, affected: tuple[Affected, ...])
         return f"{experiment}: weights cannot unlearn and every version is affected; {again}"
     return (
         f"{experiment}: weights cannot unlearn; the last version without it is {clean} "
-        f"(`itpo rollback --to {clean} --reason …`), or {again}"
+        f"(`itpo rollback -e {experiment} --to {clean} --reason …`), or {again}"
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from storage.forget_search import holds_marked
 from storage.lake_places import places
-from storage.needles import Needles
+from storage.needles import Needles, is_textual
 from storage.objects import ObjectStore
 from storage.tombstones import Marks
 from tasks.context import work_root
@@ -23,6 +23,8 @@ class Traces:
 
     def are_in(self, path: Path) -> bool:
         """Whether the file shows any of them; one that vanished meanwhile does not."""
+        if path.suffix != ".parquet" and not is_textual(path.name):
+            return False  # weights are large, and are not searched
         try:
             data = path.read_bytes()
         except FileNotFoundError:

@@ -114,12 +114,16 @@ def _speakers(rows: Sequence[Told]) -> list[str]:
 
 def _evaluators(rows: Sequence[Told]) -> list[str]:
     users = list(dict.fromkeys(_users(row) for row in rows))
-    said = [
-        f"{row['policy_version']}: {row['conversations']} conversations, success {_percent(row['success'])} "
-        "on scenarios that are never collected"
-        for row in rows
-    ]
-    return [*said, *users]
+    return [*map(_evaluated, rows), *users]
+
+
+def _evaluated(row: Told) -> str:
+    unscored = row["unseen"] - row["unseen_scored"]
+    return (
+        f"{row['policy_version']}: {row['conversations']} conversations, {row['unseen']} of them on "
+        f"scenarios that are never collected: success {_percent(row['success'])}"
+        + (f", {unscored} unscored" if unscored else "")
+    )
 
 
 def _users(row: Told) -> str:
@@ -154,7 +158,8 @@ def _learnt_from(tree: Branch, receipt: Told) -> None:
     branch = tree.add("conversations that it learnt from", style="bold")
     branch.add_rows([_learnt(row) for row in receipt["learnt_from"]])
     select = f"select * from policy_conversations where policy_version = '{receipt['version']}'"
-    branch.add(f'each of them: itpo sql "{select}"', style="dim")
+    experiment = receipt["version"].partition("/")[0]
+    branch.add(f'each of them: itpo sql -e {experiment} "{select}"', style="dim")
 
 
 def _learnt(row: Told) -> tuple[str, ...]:

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.text import Text
+
+from tasks.plain_text import one_line, plain
 
 
 @dataclass(slots=True)
@@ -28,7 +29,7 @@ class Branch:
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows of cells as lines with every column as wide as its widest cell; numbers to the right."""
-    columns = [_padded(column) for column in zip(*rows, strict=True)]
+    columns = [_padded([one_line(cell) for cell in column]) for column in zip(*rows, strict=True)]
     return ["  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]
 
 
@@ -41,7 +42,7 @@ def lines(branch: Branch) -> Iterator[tuple[str, str]]:
 def print_tree(branch: Branch, *, out: Console) -> None:
     """Print without wrapping: a terminal breaks long lines by itself."""
     for line, style in lines(branch):
-        out.print(Text(line, style=style), soft_wrap=True)
+        out.print(plain(one_line(line), style=style), soft_wrap=True)
 
 
 def _under(branch: Branch, indent: str) -> Iterator[tuple[str, str]]:

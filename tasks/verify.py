@@ -3,11 +3,12 @@
 from rich.table import Table
 
 from storage.deep_verification import DeepReport, verify_deep
-from storage.listing import list_commits
+from storage.listing import list_commits, require_experiment
 from storage.verification import verify
 from tasks.console import OUT, progress_bars
 from tasks.context import open_lake_store
 from tasks.options import Options
+from tasks.plain_text import plain
 
 SHOWN_NOTES = 20
 
@@ -22,6 +23,7 @@ def run(options: Options, *, deep: bool, everything: bool) -> int:
 def commit_by_commit(options: Options, experiment: str | None) -> int:
     """Every commit and its own files, manifests and side facts."""
     store = open_lake_store(options.load())
+    require_experiment(store, experiment)
     found = list(list_commits(store, experiment))
     problems = [problem for commit in found for problem in verify(store, commit)]
     _print_problems(problems)
@@ -33,6 +35,7 @@ def commit_by_commit(options: Options, experiment: str | None) -> int:
 def deeply(options: Options, experiment: str | None) -> int:
     """Every object, and all that objects say about each other."""
     store = open_lake_store(options.load())
+    require_experiment(store, experiment)
     with progress_bars() as bars:
         task = bars.add_task("reading every object", total=None)
         report = verify_deep(
@@ -51,9 +54,9 @@ def print_report(report: DeepReport, *, where: str) -> None:
         table.add_row(sort, str(count))
     OUT.print(table)
     for key, digest in sorted(report.heads.items()):
-        OUT.print(f"last event  {key}  {digest}", soft_wrap=True)
+        OUT.print(plain(f"last event  {key}  {digest}"), soft_wrap=True)
     for note in report.notes[:SHOWN_NOTES]:
-        OUT.print(f"[dim]note: {note}[/dim]", soft_wrap=True)
+        OUT.print(plain(f"note: {note}", style="dim"), soft_wrap=True)
     if len(report.notes) > SHOWN_NOTES:
         OUT.print(f"[dim]and {len(report.notes) - SHOWN_NOTES} more notes[/dim]")
     _print_problems(report.problems)
@@ -63,4 +66,4 @@ def print_report(report: DeepReport, *, where: str) -> None:
 
 def _print_problems(problems: list[str] | tuple[str, ...]) -> None:
     for problem in problems:
-        OUT.print(f"[red]{problem}[/red]", soft_wrap=True)
+        OUT.print(plain(problem, style="red"), soft_wrap=True)

@@ -63,6 +63,9 @@ def _message(item: object, index: int) -> tuple[Message, Suggestion | None]:
     if not isinstance(item, Mapping):
         raise RowRejected(RejectReason.MESSAGE_NOT_AN_OBJECT, f"message {index} is a {type(item).__name__}")
     role = _role(item, index)
+    content = item.get("content")
+    if len(item) == 2 and isinstance(content, str):  # most messages: a role, a text, and nothing to look for
+        return Message(role, storable(content, where=f"message {index}")), None
     calls = _tool_calls(item, index) if role is Role.ASSISTANT else None
     content = storable(_content(item, role, index), where=f"message {index}")
     message = Message(role, content, calls, _call_id(item, index) if role is Role.TOOL else None)

@@ -9,6 +9,7 @@ from tasks.context import lake_address, open_lake_store
 from tasks.experiments import runs
 from tasks.experiments.page import page_html, section_of, write_results
 from tasks.options import Options
+from tasks.plain_text import plain
 
 FINDINGS = "results-findings.md"  # written by hand, put before the tables
 
@@ -33,7 +34,7 @@ def run(options: Options, name: str, *, seeds: int | None, workers: int, tuning:
     page = reports_folder() / f"{name}.html"
     section = section_of(store, name, images=page.parent / "images", seeds=chosen)
     page.write_text(page_html(section or ""), encoding="utf-8")
-    OUT.print(f"page: {page}", soft_wrap=True)
+    OUT.print(plain(f"page: {page}"), soft_wrap=True)
 
 
 def write(options: Options, path: Path) -> None:
@@ -41,7 +42,7 @@ def write(options: Options, path: Path) -> None:
     store = open_lake_store(options.load())
     target = path if path.is_absolute() else repository_root() / path
     write_results(store, target, notes=target.with_name(FINDINGS))
-    OUT.print(f"results: {target}", soft_wrap=True)
+    OUT.print(plain(f"results: {target}"), soft_wrap=True)
 
 
 def scratch_folder() -> Path:

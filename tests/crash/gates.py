@@ -40,13 +40,15 @@ def stop() -> None:
 
 @dataclass
 class Gate:
-    """What a store's calls pass; with neither `at` nor `before` they are only counted.
+    """What a store's calls pass; with none of the first three they are only counted.
 
-    A call inside a call is not one. `before` is how the call is recorded that is not to begin yet.
+    A call inside a call is not one. `before` is how the call is recorded that is not to begin yet, `inside`
+    how the one is that stands still with half of its bytes written.
     """
 
     at: Point | None = None
     before: str | None = None
+    inside: str | None = None
     action: Callable[[], None] = die
     calls: list[str] = field(default_factory=list)  # as in `create sales/rollouts/…`, in order
     writes: set[int] = field(default_factory=set)  # the calls that came to write a file
@@ -77,10 +79,15 @@ class Gate:
         call = self._current()
         if call is not None:
             self.writes.add(call)
-            if self.at == Point(call, "inside"):
+            if self.at == Point(call, "inside") or self._is_inside(call):
+                self.inside = None
                 path.write_bytes(data[: len(data) // 2])
                 self.action()
+                path.unlink()  # whoever was only stopped goes on
         write_durably(path, data)
+
+    def _is_inside(self, call: int) -> bool:
+        return self.inside is not None and self.calls[call].startswith(self.inside)
 
     def points(self) -> list[Point]:
         """Every moment at which the counted process could have died, in order."""

@@ -29,8 +29,8 @@ from tests.crash.steps import (
     use_scratch,
 )
 
-MATRIX_LIMIT_S = 3600.0
-PART_S = 40.0  # about how long one part of a step's points may take, so that workers end together
+MATRIX_LIMIT_S = 7200.0
+PART_S = 100.0  # about how long one part of a step's points may take, so that workers end together
 
 
 @dataclass(frozen=True, slots=True)

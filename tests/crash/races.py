@@ -70,11 +70,12 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Zombie:
-    """A runner that is stopped before a call, and those who finish the iteration meanwhile."""
+    """A runner that is stopped before a call or inside one, and another that finishes meanwhile."""
 
     sleeper: Runner
-    before: str
     healer: Runner
+    before: str | None = None
+    inside: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,8 @@ def shuffled(scene: Scene, runners: list[Runner]) -> Ended:
 def wake_late(scene: Scene, zombie: Zombie) -> Woken:
     """Stop one runner, let the other finish, wake the first up; to be called in a fresh process."""
     ground, runners = _laid(scene), [zombie.sleeper, zombie.healer]
-    life = _begin(scene, ground, zombie.sleeper, partial(_in_order, gate=Gate(None, zombie.before, stop)))
+    gate = Gate(before=zombie.before, inside=zombie.inside, action=stop)
+    life = _begin(scene, ground, zombie.sleeper, partial(_in_order, gate=gate))
     try:
         life.wait_until_stopped()
         healed = _begin(scene, ground, zombie.healer, _in_order).answer()

@@ -14,7 +14,7 @@ from tests.crash.matrix import Order, Tally, Unbroken, kill_matrix, summary, tot
 
 SEED = int(os.environ.get("ITPO_KILL_SEED", random.SystemRandom().randrange(1_000_000)))
 EVERY = os.environ.get("ITPO_KILL_EVERY") == "true"  # run again from every point, not from every state
-FULL_LIMIT_S = 3000
+FULL_LIMIT_S = 7200  # a quarter of an hour on two cores that have nothing else to do
 SAMPLE = {"local": 6, "moto": 2}
 
 

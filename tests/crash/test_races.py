@@ -112,6 +112,19 @@ def test_another_seed_after_the_iteration_is_decided_is_refused_and_changes_noth
     assert ended.seen[EXPERIMENT] == at(unbroken, "1-decide").seen
 
 
+def test_a_seal_before_its_turn_names_the_missing_shard_and_shows_nothing(
+    ground: MakeGround, unbroken: list[Unbroken], conductor: Conductor, tmp_path: Path
+) -> None:
+    scene = Scene(ground, at(unbroken, "1-collect-0").start, tmp_path)
+    early = (at(unbroken, "1-collect-1").step, at(unbroken, "1-collect").step)
+
+    ended = conductor(race, scene, [Runner("early", early)], limit_s=LIMIT_S)
+
+    (refusal,) = refusals(ended)
+    assert refusal.startswith("MissingShard: tiny/rollouts/0001 cannot be sealed: shards [0] of 2")
+    assert ended.seen[EXPERIMENT].digests == at(unbroken, "1-plan").seen.digests
+
+
 @pytest.mark.e2e
 def test_retries_that_come_twice_and_in_any_order_end_in_the_same_data(
     ground: MakeGround, unbroken: list[Unbroken], conductor: Conductor, tmp_path: Path

@@ -15,7 +15,6 @@ pytestmark = pytest.mark.slow
 SEED = int(os.environ.get("ITPO_KILL_SEED", "20"))
 SERVERS = ("moto", "ministack")
 RACE = Race(seed=SEED)
-DEAD = RACE.writers * RACE.killed_percent // 100
 
 
 @pytest.fixture(params=["local", *(pytest.param(f"{name}_lake", marks=pytest.mark.e2e) for name in SERVERS)])
@@ -31,7 +30,7 @@ def test_of_racing_writers_one_wins_each_shard_and_all_survivors_see_one_digest(
     print(f"{lake}: {outcome.killed} of {RACE.writers} writers killed (seed {SEED}), won: {outcome.winners}")
     store, told = open_store(lake), outcome.seen[0][1]
     sealed = commits.read(store, ROLLOUTS)
-    assert (outcome.killed, len(outcome.seen)) == (DEAD, RACE.writers - DEAD)
+    assert (outcome.killed, len(outcome.seen)) == (RACE.dead, RACE.writers - RACE.dead)
     assert all(seen == outcome.seen[0] for seen in outcome.seen)
     assert outcome.seen[0][0] == sealed.digest
     assert verify(store, sealed) == []
@@ -45,7 +44,7 @@ def test_racing_events_form_one_chain_that_holds_each_once(lake: str, conductor:
     chain = [(event.version, event.digest) for event in registry.events(open_store(lake), "sales")]
     names = [version for version, _ in chain]
     print(f"{lake}: {outcome.killed} of {RACE.writers} killed, {len(chain)} events in one chain")
-    assert (outcome.killed, len(outcome.seen)) == (DEAD, RACE.writers - DEAD)
+    assert (outcome.killed, len(outcome.seen)) == (RACE.dead, RACE.writers - RACE.dead)
     assert len(names) == len(set(names))
     assert set(names) >= {own for own, _ in outcome.seen} | {COMMON_EVENT}
     assert all(seen == chain[: len(seen)] for _, seen in outcome.seen)

@@ -1,11 +1,12 @@
 """A process that was stopped in the middle and wakes up after the decision: it loses, and says so."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.crash.forks import Conductor
-from tests.crash.grounds import MakeGround
+from tests.crash.grounds import MakeGround, local_ground
 from tests.crash.matrix import Unbroken
 from tests.crash.races import Runner, Scene, Woken, Zombie, wake_late
 from tests.crash.steps import WITHOUT_Q, Step
@@ -52,7 +53,7 @@ def woken(
     sleeper = Runner("sleeper", (rest[0].step,), SHORT | (dreaming or {}))
     ground, folder = scene_of
     scene = Scene(ground, rest[0].start, folder)
-    return conductor(wake_late, scene, Zombie(sleeper, before, healer), limit_s=LIMIT_S)
+    return conductor(wake_late, scene, Zombie(sleeper, healer, before=before), limit_s=LIMIT_S)
 
 
 def _is_run(step: Step, healing: dict[str, object]) -> bool:
@@ -136,3 +137,24 @@ def test_a_zombie_that_began_under_another_seed_is_told_the_difference(
         "ConflictingCommit: shard 0 of tiny/evaluation/0001 was committed from"
     )
     assert "seed: committed '0', now '5'" in late.told.refusal
+
+
+@pytest.mark.e2e
+def test_a_process_stopped_while_it_holds_a_lock_holds_nobody_up_for_ever(
+    unbroken: list[Unbroken], conductor: Conductor, tmp_path: Path
+) -> None:
+    often = {"lake.lease_ttl_s": 0.2}
+    start = next(each.start for each in unbroken if each.step.name == "1-evaluate")
+    steps = tuple(each.step for each in unbroken if each.step.name in ("1-evaluate", "1-decide"))
+    zombie = Zombie(
+        Runner("sleeper", steps[:1], often),
+        Runner("healer", steps, often),
+        inside="replace tiny/_leases/evaluate-0001.json",
+    )
+
+    late = conductor(
+        wake_late, Scene(partial(local_ground, tmp_path), start, tmp_path), zombie, limit_s=LIMIT_S
+    )
+
+    check_harmless(late)
+    assert late.told.refusal is None

@@ -3,16 +3,19 @@
 import importlib
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from storage import commits, registry
 from storage.commits import CommitKey
+from storage.manifests import commit_object
 from storage.stores import open_store
 from tests.crash.forks import Child, fork
 from tests.crash.gates import KILLED, Gate, Moment, Point, gated
 from tests.storage.lake_rows import conversations, turns
 
+Write = Callable[[str, "Race", int, Gate], Any]  # Any: what one writer returns
 ROLLOUTS = CommitKey("sales", "rollouts", 1)
 SHARDS = 6
 COMMON_EVENT = "sales/v9999"  # which every writer registers
@@ -27,6 +30,11 @@ class Race:
     killed_percent: int = 20
     seed: int = 0
 
+    @property
+    def dead(self) -> int:
+        """How many die."""
+        return round(self.writers * self.killed_percent / 100)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -39,7 +47,9 @@ class Outcome:
 
 def race_for_shards(uri: str, race: Race) -> Outcome:
     """Writers that publish, seal and read; to be called in a fresh process."""
-    seen, killed = _run(uri, race, _publish_and_seal, calls=4 * SHARDS)
+    seen, killed = _run(
+        uri, race, _publish_and_seal, doomed(race, calls=2 * SHARDS, last=f"create {commit_object(ROLLOUTS)}")
+    )
     store = open_store(uri)
     manifests = commits.all_shards(store, ROLLOUTS, shards=SHARDS)
     return Outcome(seen, killed, [manifest.attempt for manifest in manifests])
@@ -47,7 +57,7 @@ def race_for_shards(uri: str, race: Race) -> Outcome:
 
 def race_for_events(uri: str, race: Race) -> Outcome:
     """Writers that append an event of their own, and one that all append; to be called in a fresh process."""
-    seen, killed = _run(uri, race, _append, calls=6)
+    seen, killed = _run(uri, race, _append, doomed(race, calls=4, last="create sales/registry/"))
     return Outcome(seen, killed, [])
 
 
@@ -56,25 +66,32 @@ def own_event(number: int) -> str:
     return f"sales/v{number:04d}"
 
 
-def doomed(race: Race, *, calls: int) -> dict[int, Point]:
-    """Who dies, and where: some of the writers, each at one of its first calls."""
+def doomed(race: Race, *, calls: int, last: str) -> dict[int, Gate]:
+    """Who dies, and where: some writers, each at a call that all of them make, or just before the last step.
+
+    How many calls a writer makes depends on who was first, so that only the first `calls` are sure to come.
+    """
     chance = random.Random(race.seed)
-    numbers = chance.sample(range(race.writers), race.writers * race.killed_percent // 100)
+    numbers = chance.sample(range(race.writers), race.dead)
     moments: tuple[Moment, ...] = ("before", "after")
-    return {number: Point(chance.randrange(calls), chance.choice(moments)) for number in numbers}
+    gates = [
+        Gate(Point(chance.randrange(calls), chance.choice(moments)))
+        if chance.random() < 0.75
+        else Gate(before=last)
+        for _ in numbers
+    ]
+    return dict(zip(numbers, gates, strict=True))
 
 
-def _run(
-    uri: str, race: Race, write: Any, *, calls: int
-) -> tuple[list[Any], int]:  # Any: a writer, its answers
+def _run(uri: str, race: Race, write: Write, deaths: dict[int, Gate]) -> tuple[list[Any], int]:
     importlib.import_module("storage.s3")  # before the children are forked: it takes long
-    deaths, start_s = doomed(race, calls=calls), time.time() + START_IN_S
+    start_s = time.time() + START_IN_S
     children: dict[int, Child] = {}
     for number in range(race.writers):
 
         def life(number: int = number) -> Any:  # Any: what the writer returns
             time.sleep(max(0.0, start_s - time.time()))
-            return write(uri, race, number, Gate(deaths.get(number)))
+            return write(uri, race, number, deaths.get(number, Gate()))
 
         children[number] = fork(life, limit_s=120)
     dead = [number for number in deaths if children[number].wait() == KILLED]

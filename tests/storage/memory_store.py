@@ -67,6 +67,18 @@ class MemoryStore:
 
 
 @dataclass
+class CountingStore(MemoryStore):
+    """Says which objects were read."""
+
+    reads: list[str] = field(default_factory=list)
+
+    def get(self, key: str) -> bytes:
+        """As any store, and counted."""
+        self.reads.append(key)
+        return super().get(key)
+
+
+@dataclass
 class InterruptedStore:
     """A store on which `happens` is called around its changes: with their number, before or after."""
 

@@ -39,20 +39,29 @@ _NOT_INHERITED = (
     "HTTP_PROXY",
     "HTTPS_PROXY",
 )
-# A moto whose door takes the conditions off every request, as servers do that never heard of them.
-FORGETFUL = """
-import sys
+# What stands before a moto. moto looks at a condition and then writes, and another thread may write in
+# between: on a busy machine two racing writers both win, which S3 rules out. So conditional requests go one by
+# one here.
+DOOR = """
+import sys, threading
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import run_simple
 
-moto = DomainDispatcherApplication(create_backend_app)
+moto, one_by_one = DomainDispatcherApplication(create_backend_app), threading.Lock()
+
+def honest(environ, start_response):
+    if not {"HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH"} & set(environ):
+        return moto(environ, start_response)
+    with one_by_one:
+        return list(moto(environ, start_response))
 
 def forgetful(environ, start_response):
     environ.pop("HTTP_IF_NONE_MATCH", None)
     environ.pop("HTTP_IF_MATCH", None)
     return moto(environ, start_response)
 
-run_simple("127.0.0.1", int(sys.argv[1]), forgetful, threaded=True)
+doors = {"honest": honest, "forgetful": forgetful}
+run_simple("127.0.0.1", int(sys.argv[2]), doors[sys.argv[1]], threaded=True)
 """
 _START_S = 60.0
 
@@ -68,7 +77,7 @@ def free_port() -> int:
 def moto_server() -> Generator[str]:
     """The endpoint of a moto."""
     port = free_port()
-    with _running([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port) as url:
+    with _running([sys.executable, "-c", DOOR, "honest", str(port)], port) as url:
         yield url
 
 
@@ -76,7 +85,7 @@ def moto_server() -> Generator[str]:
 def forgetful_server() -> Generator[str]:
     """The endpoint of a server that ignores If-None-Match and If-Match."""
     port = free_port()
-    with _running([sys.executable, "-c", FORGETFUL, str(port)], port) as url:
+    with _running([sys.executable, "-c", DOOR, "forgetful", str(port)], port) as url:
         yield url
 
 

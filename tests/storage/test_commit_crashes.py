@@ -186,9 +186,7 @@ def test_a_lost_file_is_a_problem_with_its_name(tmp_path: Path) -> None:
     commit = commits.read(store, ROLLOUTS)
     store.path(commit.files[0].key).unlink()
 
-    assert verify(store, commit) == [
-        f"there is no object '{commit.files[0].key}' in the lake at {tmp_path}"
-    ]
+    assert verify(store, commit) == [f"there is no object '{commit.files[0].key}' in the lake at {tmp_path}"]
 
 
 def test_rows_that_differ_from_what_the_commit_promises_are_named(tmp_path: Path) -> None:

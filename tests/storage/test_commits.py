@@ -222,3 +222,23 @@ def test_side_facts_of_every_attempt_are_kept_and_the_first_record_stays(store: 
     record_facts(store, KEY, attempt="b", facts={"seconds": 9.0})
 
     assert read_facts(store, KEY) == [{"attempt": "a", "revision": "r1"}, {"attempt": "b", "seconds": 2.5}]
+
+
+def test_a_file_that_was_collected_before_its_shard_was_claimed_is_written_again(tmp_path: Path) -> None:
+    left = LocalStore(tmp_path)
+    tables = {"metrics": metrics(loss=0.5)}
+
+    class CollectedInBetween(LocalStore):
+        def create(self, key: str, data: bytes) -> bool:
+            created = LocalStore.create(self, key, data)
+            if key.endswith(".parquet") and not created:
+                self.delete(key)
+            return created
+
+    key = CommitKey("sales", "policy", 1)
+    manifest = commits.publish_shard(left, key, shard=0, tables=tables, inputs={}, attempt="dead")
+    left.delete(f"{key.prefix}/shard-0000.json")  # it died before it claimed the shard
+
+    commits.publish_shard(CollectedInBetween(tmp_path), key, shard=0, tables=tables, inputs={}, attempt="b")
+
+    assert left.get(manifest.files[0].key)

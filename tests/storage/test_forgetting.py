@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import commits, registry
+from storage import commits, registry, weights
 from storage.commits import CommitKey
 from storage.deep_verification import verify_deep
 from storage.errors import ConflictingCommit
@@ -19,6 +19,7 @@ from storage.stores import open_store
 from storage.tombstones import NothingToForget, Selector, Tombstone, tombstones
 from tests.storage import forget_lake as planted
 from tests.storage.forget_lake import ANN, ANN_COPIED, ANN_LATER, BOB, TALKS, TRACES, USER
+from tests.storage.memory_store import CountingStore
 
 BY_USER = Selector(user=USER)
 
@@ -182,6 +183,18 @@ def test_looking_changes_nothing_and_lists_what_would_go(lake: LocalStore) -> No
     assert found.meant.copies == {ANN_COPIED}
     assert found.pages == ("shop/report/0000",)
     assert found.mentions == ()
+
+
+def test_looking_leaves_weights_where_they_are() -> None:
+    store = CountingStore()
+    planted.write_lake(store)
+    place = weights.put_bytes(store, planted.POLICY, name="model.safetensors", data=bytes(8)).key
+    store.reads.clear()
+
+    look(store, Selector(user=USER))
+
+    assert place not in store.reads
+    assert len(store.reads) > 10
 
 
 def test_a_short_user_id_takes_nobody_else_along(tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ from storage.forget_look import look
 from storage.forgetting import forget, resume
 from storage.listing import list_commits
 from storage.objects import LakeStore
-from storage.tombstones import Selector, find_pending, tombstones
+from storage.tombstones import BusyLake, Selector, find_pending, tombstones
 from storage.verification import verify
 from tests.storage import forget_lake as planted
-from tests.storage.forget_lake import BOB, TRACES, USER
+from tests.storage.forget_lake import ANN, BOB, TRACES, USER
+from tests.storage.lake_rows import rows_of
 from tests.storage.memory_store import InterruptedStore, MemoryStore
 from tests.storage.stores import Killed
 
@@ -68,7 +69,7 @@ def _nameless(data: bytes) -> object:
     return {name: value for name, value in body.items() if name != "checksum"} | {"supersedes": earlier}
 
 
-def at(moment: tuple[int, bool], action: Callable[[], None]) -> Callable[[int, bool], None]:
+def at(moment: tuple[int, bool], action: Callable[[], object]) -> Callable[[int, bool], None]:
     """Let it happen once, at this change."""
 
     def happens(number: int, done: bool) -> None:
@@ -187,6 +188,50 @@ def test_a_page_that_was_made_in_between_is_made_again(template: MemoryStore) ->
     run(InterruptedStore(store, at(before_any_swap, functools.partial(run, store, BY_NAME))))
 
     assert [trace for trace in planted.traces_in(store) if "/report/" in trace] == []
+
+
+def test_new_files_that_were_taken_for_garbage_are_made_again_before_they_are_named(
+    template: MemoryStore, unbroken: dict[str, object]
+) -> None:
+    sizes: list[int] = []
+    trial = template.copy()
+    run(InterruptedStore(trial, lambda number, done: sizes.append(len(trial.objects))))
+    first_swap = next(place for place in range(len(sizes) // 2) if sizes[2 * place] == sizes[2 * place + 1])
+    store = template.copy()
+
+    run(
+        InterruptedStore(
+            store, at((first_swap - 1, True), functools.partial(lose_new_files, store, template))
+        )
+    )
+
+    assert first_swap > 1
+    assert state(store) == unbroken
+
+
+def lose_new_files(store: MemoryStore, old: MemoryStore) -> None:
+    """Somebody takes for garbage what a forgetting has stored and not named."""
+    for key in set(store.list("")) - set(old.list("")):
+        if key.endswith(".parquet"):
+            store.delete(key)
+
+
+def test_what_is_committed_meanwhile_is_not_overlooked(template: MemoryStore) -> None:
+    store, name = template.copy(), "a5" * 16
+    later = {"conversations": rows_of("conversations", [planted.conversation(name, talk=ANN, user_id=USER)])}
+    key = CommitKey("late", "rollouts", 0)
+    write = functools.partial(
+        commits.commit, store, key, tables=later, parents={}, inputs={"seed": "1"}, attempt="late"
+    )
+
+    with pytest.raises(BusyLake, match="rollouts: more of it was committed"):
+        run(InterruptedStore(store, at((1, True), write)))
+    unfinished = find_pending(store, BY_USER)
+    run(store)
+
+    assert unfinished is not None
+    assert find_pending(store, BY_USER) is None
+    assert planted.traces_in(store, (*TRACES, name)) == []
 
 
 def test_old_files_that_a_killed_run_could_not_delete_are_swept_up(template: MemoryStore) -> None:

@@ -1,8 +1,10 @@
 """A lease has one holder, is waited for while it beats, and falls to others when it no longer does."""
 
+import errno
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -14,6 +16,7 @@ from storage import leases
 from storage.errors import LeaseLost
 from storage.leases import Holder, Lease, Patience
 from storage.local_store import LocalStore
+from storage.objects import Tagged
 from storage.processes import Process, is_gone, this_process
 
 PLACE = leases.lease_place("sales", "collect-0003")
@@ -170,5 +173,40 @@ def test_an_error_in_the_work_frees_the_lease(tmp_path: Path) -> None:
         leases.held(store, PLACE, attempt="a", patience=Patience(), on_wait=lambda _: None),
     ):
         raise ZeroDivisionError
+
+    assert read(store).holder is None
+
+
+def test_a_renewal_whose_answer_was_lost_is_no_loss_of_the_lease(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    mine = take(store, "a", clock=Clock(), process=ELSEWHERE)
+    leases.renew(store, PLACE, lease=mine)  # it was written, but its answer never came
+
+    later = leases.renew(store, PLACE, lease=mine)
+    leases.release(store, PLACE, lease=mine)
+
+    assert (later.fence, later.beat) == (1, 2)
+    assert read(store).holder is None
+
+
+class StaleStore(LocalStore):
+    """A network folder that answers ESTALE while the file `stale` lies in it."""
+
+    def get_tagged(self, key: str) -> Tagged:
+        if (self.root / "stale").exists():
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return LocalStore.get_tagged(self, key)
+
+
+def test_the_heart_outlives_a_network_folder_that_stumbles(tmp_path: Path) -> None:
+    store, often = StaleStore(tmp_path), Patience(ttl_s=0.04, poll_s=0.01)
+
+    with leases.held(store, PLACE, attempt="a", patience=often, on_wait=lambda _: None):
+        (tmp_path / "stale").touch()
+        time.sleep(0.1)
+        (tmp_path / "stale").unlink()
+        before = read(store).beat
+        while read(store).beat < before + 2:
+            time.sleep(0.01)
 
     assert read(store).holder is None

@@ -41,6 +41,11 @@ READING = (
     "select * from enable_logging('QueryLog', storage = 'file', storage_config = {{'path': '{target}'}})",
 )
 DOING = (
+    "explain analyze copy (select 99 as a) to '{committed}' (format csv, use_tmp_file false)",
+    "explain (analyze) copy (select 99 as a) to '{committed}' (format csv, use_tmp_file false)",
+    "/* a remark */ explain analyze copy (select 99 as a) to '{committed}' (format csv, use_tmp_file false)",
+    "explain analyze drop view conversations",
+    "select * from query('from ena' || 'ble_logging(''QueryLog'')')",
     "copy (select 1) to '{target}'",
     "copy (select 1 as a) to '{committed}' (format parquet, use_tmp_file false)",
     "copy conversations from '{secret}'",

@@ -75,3 +75,12 @@ def test_parts_may_be_walked_twice(tmp_path: Path) -> None:
 def test_the_ranges_are_in_order_and_of_two_digits() -> None:
     assert list(RANGE_ENDS) == sorted(set(RANGE_ENDS))
     assert {len(end) for end in RANGE_ENDS} == {2}
+
+
+def test_nothing_more_after_a_spill_is_nothing_more(tmp_path: Path) -> None:
+    spool = Spool("metrics", tmp_path, spill_bytes=1)
+    spool.add([{"stage": "import", "step": 0, "name": "rows", "value": 1.0}])
+
+    spool.add([])
+
+    assert spool.table().num_rows == 1

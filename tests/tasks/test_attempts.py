@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from storage import leases, run_logs
+from storage import commits, exclusion, leases, run_logs
+from storage.errors import ClosedIteration
 from storage.facts import read_facts
 from storage.processes import this_process
 from tasks.attempts import Attempt, perform
@@ -106,3 +107,37 @@ def test_what_was_resumed_leaves_no_facts_and_no_log(tmp_path: Path) -> None:
 
     assert read_facts(attempt.context.store, attempt.context.key("curated")) == []
     assert run_logs.read(attempt.context.store, "tiny") == {}
+
+
+def test_nobody_works_for_a_place_that_a_decision_closed(tmp_path: Path) -> None:
+    attempt = attempt_in(tmp_path)
+    commits.close(attempt.context.store, attempt.context.key("curated"), by="decide/0001")
+    worked: list[int] = []
+
+    def work() -> StageResult:
+        worked.append(1)
+        return RESULT
+
+    with pytest.raises(ClosedIteration, match="decide/0001"):
+        perform(attempt, work)
+
+    assert worked == []
+
+
+def test_a_stage_stays_out_while_something_is_removed_from_the_lake(tmp_path: Path) -> None:
+    attempt = attempt_in(tmp_path)
+    store, worked = attempt.context.store, threading.Event()
+
+    def work() -> StageResult:
+        worked.set()
+        return RESULT
+
+    with exclusion.alone(store, attempt="forget", ttl_s=60.0, on_wait=lambda _: None) as removal:
+        stage = threading.Thread(target=perform, args=(attempt, work))
+        stage.start()
+        assert not worked.wait(0.5)
+        while removal.at_work(""):  # it gave its own lease back before it waits
+            pass
+    stage.join(timeout=20)
+
+    assert worked.is_set()

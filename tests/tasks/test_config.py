@@ -126,3 +126,15 @@ def test_where_the_lake_lies_and_what_queries_may_use_change_no_data(tmp_path: P
 
     assert limited.lake != plain.lake
     assert limited.digest == plain.digest
+
+
+def test_a_lake_named_by_option_wins_over_the_environment_and_that_over_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ITPO_LAKE", "/lakes/of-the-shell")
+
+    from_shell = load("configs/sales_small.toml")
+    from_option = load("configs/sales_small.toml", overrides={"lake.root": "/lakes/of-the-option"})
+
+    assert from_shell.lake.root == "/lakes/of-the-shell"
+    assert from_option.lake.root == "/lakes/of-the-option"

@@ -185,6 +185,21 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, asked: dict[str, s
         run(make_context(tmp_path), Request(tmp_path / "out", **asked))
 
 
+@pytest.mark.parametrize(
+    ("name", "ending", "better"),
+    [
+        ("trl", ".parquet", "out.jsonl"),
+        ("openai", ".Parquet", "out.jsonl"),
+        ("verl", ".jsonl", "out.parquet"),
+    ],
+)
+def test_an_ending_that_says_another_format_is_refused(
+    tmp_path: Path, name: str, ending: str, better: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"name it .*{better}"):
+        run(make_context(tmp_path), Request(tmp_path / f"out{ending}", name))
+
+
 def test_an_export_of_nothing_says_why_and_writes_nothing(tmp_path: Path) -> None:
     context = old_lake(tmp_path, version=2, iteration=0)
 

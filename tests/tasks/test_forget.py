@@ -1,9 +1,11 @@
 """`itpo forget` on a small shop: pages, scratch, copies, questions; gone everywhere, and nobody else is."""
 
 import html
+import io
 import json
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -12,11 +14,13 @@ from typer.testing import CliRunner
 
 from storage import commits, leases
 from storage.deep_verification import verify_deep
+from storage.exclusion import SILENT_S
 from storage.forget_look import look
+from storage.needles import Needles
 from storage.objects import LakeStore
 from storage.processes import Process
 from storage.stores import open_store
-from storage.tombstones import BusyLake, Selector, tombstones
+from storage.tombstones import BusyLake, Selector, new_marks, tombstones
 from tasks import forget, report
 from tasks.__main__ import app
 from tasks.config import ConfigError
@@ -175,10 +179,50 @@ def test_a_lease_that_nobody_renews_holds_nobody_up(shop: Context) -> None:
     leases.acquire(
         shop.store, place, holder=elsewhere, patience=leases.Patience(), on_wait=lambda holder: None
     )
-    long_ago = time.time() - 2 * forget.SILENT_S
+    long_ago = time.time() - 2 * SILENT_S
     os.utime(Path(shop.config.lake.root) / place, (long_ago, long_ago))
 
-    forget.refuse_busy(shop.store)  # raises nothing
+    assert forgotten(shop, dry_run=False) == 0
+
+
+class Person(io.StringIO):
+    """Somebody at a terminal who says yes, after a stage has begun."""
+
+    def __init__(self, store: LakeStore) -> None:
+        super().__init__("y\n")
+        self._store = store
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
+
+    def readline(self, size: int | None = -1, /) -> str:
+        """The answer, late."""
+        elsewhere = leases.Holder("attempt", Process("another-machine", "boot", 1, "0"))
+        place = leases.lease_place("shop", "collect-0002")
+        leases.acquire(
+            self._store, place, holder=elsewhere, patience=leases.Patience(), on_wait=lambda holder: None
+        )
+        return super().readline(-1 if size is None else size)
+
+
+def test_a_stage_that_began_while_people_were_asked_is_seen(
+    shop: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Person(shop.store))
+
+    with pytest.raises(BusyLake, match="collect-0002"):
+        forgotten(shop, yes=False)
+
+    assert shop.store.list("_tombstones/") == []
+
+
+def test_weights_are_not_even_opened(tmp_path: Path) -> None:
+    no_file = tmp_path / "model.safetensors"
+    no_file.mkdir()
+    traces = Traces(Needles(frozenset({GONE}), None, frozenset()), new_marks([GONE]))
+
+    assert not traces.are_in(no_file)
 
 
 def test_a_reason_may_not_name_whom_it_is_about() -> None:
@@ -199,5 +243,5 @@ def test_an_id_that_is_nowhere_ends_with_one(shop: Context) -> None:
 
     answer = CliRunner().invoke(app, ["forget", "--conversation", "a" * 32, *options])
 
-    assert (answer.exit_code, "no trace" in answer.output) == (1, True)
+    assert (answer.exit_code, "holds no conversation" in answer.output) == (1, True)
     assert tombstones(open_store(shop.config.lake.root)) == []

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from storage.local_store import LocalStore
+from storage.tombstones import BusyLake
 from tasks import gc
 from tasks.__main__ import app
 from tasks.config import ConfigError
@@ -62,6 +63,15 @@ def test_with_delete_the_garbage_and_the_copy_go(lake: LocalStore) -> None:
 
     assert before - set(lake.list("")) == {LEFT}
     assert "removed: 1 objects, 0 half-written ones, 1 local copies" in printed
+
+
+def test_before_an_unfinished_forgetting_nothing_is_even_looked_for(lake: LocalStore) -> None:
+    lake.create("_tombstones/pending-1.json", b"{}")
+
+    with pytest.raises(BusyLake, match="finish it first"):
+        run(lake, "--delete")
+
+    assert lake.list(LEFT) == [LEFT]
 
 
 def test_half_written_files_of_dead_writers_go(lake: LocalStore) -> None:

@@ -15,7 +15,7 @@ from itpo_core.types import Role
 from storage.digests import data_digest
 from storage.tables import conform
 from tasks.import_counts import ImportCounts
-from tasks.log_intake import ImportedLogs, NothingImported, import_files, source_names
+from tasks.log_intake import BATCH, ImportedLogs, NothingImported, import_files, source_names
 from tasks.logged_rows import Place
 from tasks.records import messages_from_json
 from tests.log_shapes import Json, assistant, call, doctor_rows, openai_row, result, tau_row, user
@@ -128,6 +128,30 @@ def test_an_outcome_that_is_no_number_is_null_with_a_reason_and_never_zero(
     assert row["outcome"] is None
     assert "outcome" in str(row["outcome_reason"])
     assert sum(logs.counts.unscored.values()) == 1
+
+
+def test_a_label_that_comes_late_is_in_the_row_and_in_the_counts(tmp_path: Path) -> None:
+    talk, torn = openai_row(id="a"), openai_row(user("x"), assistant("y"), id="b")
+    said = [{**talk, "outcome": None}, {**torn, "outcome": 0}, {**talk, "outcome": 1}, {**torn, "outcome": 1}]
+
+    logs = imported(tmp_path, said)
+
+    rows = {row["source_row"]: row for row in rows_of(logs, "conversations")}
+    assert (rows[1]["outcome"], rows[1]["outcome_reason"]) == (1.0, None)
+    assert (rows[2]["outcome"], rows[2]["outcome_reason"]) == (None, "contradicting outcomes: 0, 1")
+    assert (logs.counts.accepted, logs.counts.duplicate) == (2, 2)
+    assert logs.counts.unscored == {"contradicting outcomes": 1}
+
+
+def test_what_is_read_in_batches_is_whole(tmp_path: Path) -> None:
+    talks = [openai_row(user(f"order {index}"), assistant("done")) for index in range(2 * BATCH + 1)]
+    bad: list[Json] = [{"row": index} for index in range(BATCH + 1)]
+
+    logs = imported(tmp_path, [*talks, *bad])
+
+    assert {row["source_row"] for row in rows_of(logs, "conversations")} == set(range(1, 2 * BATCH + 2))
+    assert len(rows_of(logs, "turns")) == logs.counts.accepted == 2 * BATCH + 1
+    assert [json.loads(str(row["raw"])) for row in rows_of(logs, "quarantine")] == bad
 
 
 def test_trials_of_a_task_are_one_group(tmp_path: Path) -> None:

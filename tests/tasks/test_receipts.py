@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from storage.errors import MissingCommit, MissingConversation, MissingPolicy
 from storage.local_store import LocalStore
 from storage.warehouse import ask
-from tasks import diff, where, why
+from tasks import diff, receipt_text, where, why
 from tasks.__main__ import app
 from tasks.context import code_revision
 from tasks.options import Options
@@ -72,6 +72,26 @@ def test_users_judges_and_counts_are_those_of_the_rows(desk: Desk) -> None:
     )
     assert [(row["fate"], row["conversations"]) for row in of(receipt, "curated")["rows"]] == [("kept", 2)]
     assert of(receipt, "curated")["sql"][0]["same_here"]
+
+
+def test_success_of_an_evaluation_is_said_of_the_conversations_that_it_is_of() -> None:
+    row = {"policy_version": "shop/v0001", "conversations": 1792, "unseen": 1536, "unseen_scored": 1500,
+           "success": 0.821, "simulator": "", "simulator_version": "", "simulator_digest": "",
+           "judge_version": ""}  # fmt: skip
+
+    said, _ = receipt_text.ROWS["evaluation"]([row])
+
+    assert said == (
+        "shop/v0001: 1792 conversations, 1536 of them on scenarios that are never collected: "
+        "success 82.1 %, 36 unscored"
+    )
+
+
+def test_an_evaluation_counts_unseen_scenarios_apart(desk: Desk) -> None:
+    rows = of(why.receipt_of(desk, "v0001"), "evaluation")["rows"]
+
+    assert all(0 <= row["unseen_scored"] <= row["unseen"] <= row["conversations"] for row in rows)
+    assert sum(row["unseen"] for row in rows) > 0
 
 
 def test_a_policy_learns_from_its_credit_its_reward_from_more(desk: Desk) -> None:

@@ -1,5 +1,11 @@
 """Core types become lake rows without loss, and a failure never becomes a number."""
 
+import json
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from itpo_core.types import (
     Conversation,
     Failure,
@@ -19,10 +25,12 @@ from storage.rows import to_table
 from tasks.records import (
     Lineage,
     conversation_row,
+    message_record,
     messages_from_json,
     messages_json,
     tool_names,
     truths_of,
+    turn_columns,
     turn_rows,
     user_texts,
 )
@@ -61,6 +69,37 @@ def conversation(**changes: object) -> Conversation:
 
 def test_messages_survive_the_round_trip():
     assert messages_from_json(messages_json(MESSAGES)) == MESSAGES
+
+
+@given(
+    st.lists(
+        st.builds(
+            Message,
+            role=st.sampled_from(Role),
+            content=st.text(),
+            tool_calls=st.none() | st.text(),
+            tool_call_id=st.none() | st.text(),
+        )
+    )
+)
+def test_messages_are_the_json_of_their_records(messages: list[Message]):
+    records = [message_record(message) for message in messages]
+
+    assert messages_json(messages) == json.dumps(records, ensure_ascii=False, separators=(",", ":"))
+
+
+def test_columns_of_many_conversations_are_their_rows_one_after_the_other():
+    asked = replace(conversation(), conversation_id="a" * 32)
+    broken = replace(conversation(), conversation_id="b" * 32, turns=(), messages=MESSAGES[:2])
+    other = replace(LINEAGE, policy_version="logs:x", temperature=0.7)
+
+    columns = turn_columns([(asked, LINEAGE), (broken, LINEAGE), (conversation(), other)])
+
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    assert rows == [*turn_rows(asked, LINEAGE), *turn_rows(conversation(), other)]
+    assert columns["conversation_id"] == ["a" * 32] * 2 + ["c" * 32] * 2
+    assert columns["temperature"] == [1.0, 1.0, 0.7, 0.7]
+    assert columns["user_text"] == ["hi", "red, blue\nblue"] * 2
 
 
 def test_a_turn_heard_everything_since_the_turn_before():

@@ -76,3 +76,18 @@ def test_facts_of_another_shop_are_refused_by_row(tmp_path: Path) -> None:
 
     assert logs.counts.reasons == {"bad_metadata": 1}
     assert logs.counts.accepted == 3
+
+
+def test_a_label_that_comes_late_for_what_was_refused_changes_nothing(tmp_path: Path) -> None:
+    path = written(tmp_path, conversations=3, requests=1)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[0]["outcome"] = None
+    foreign = {**lines[1], "id": "foreign", "outcome": None}
+    foreign["metadata"] = {**foreign["metadata"], "scenario": '{"product":"submarine","values":{}}'}
+    lines += [foreign, {**foreign, "outcome": 1.0}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    logs = read_back(path)
+
+    assert logs.counts.reasons == {"bad_metadata": 1, "duplicate": 1}
+    assert logs.counts.unscored == {"null outcome": 1}
