@@ -10,9 +10,7 @@ from storage.sql_text import literal
 
 # In DuckDB 1.5 logging changes a locked configuration, and a log file that is refused ends the process;
 # `query` runs text that nobody has looked at.
-_REFUSED = re.compile(
-    r"\b(?:(?:enable|disable)_(?:logging|profiling)\b|query\s*\()", re.IGNORECASE
-)
+_REFUSED = re.compile(r"\b(?:(?:enable|disable)_(?:logging|profiling)\b|query\s*\()", re.IGNORECASE)
 _EXPLAIN = re.compile(r"\s*explain\b\s*(?:analyze\b|\([^)]*\))?", re.IGNORECASE)
 
 

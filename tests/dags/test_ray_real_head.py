@@ -163,7 +163,7 @@ def a_taken_id_and_an_unknown_job_are_told_apart(real: RealHead) -> None:
     assert real.head.ask(ray_jobs.version()) == "2.55.0"
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_a_real_head_takes_stops_and_refuses_jobs_as_the_operator_expects(
     real: RealHead, capsys: pytest.CaptureFixture[str]
 ) -> None:

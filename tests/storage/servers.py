@@ -40,8 +40,8 @@ _NOT_INHERITED = (
     "HTTPS_PROXY",
 )
 # What stands before a moto. moto looks at a condition and then writes, and another thread may write in
-# between: on a busy machine two racing writers both win, which S3 rules out. So conditional requests go one by
-# one here.
+# between: on a busy machine two racing writers both win, which S3 rules out. So conditional requests go one
+# by one here.
 DOOR = """
 import sys, threading
 from moto.server import DomainDispatcherApplication, create_backend_app
