@@ -9,7 +9,7 @@ import pytest
 
 from storage.paths import repository_root
 from tests.crash.forks import Conductor
-from tests.crash.grounds import MakeGround, ground_on
+from tests.crash.grounds import MakeGround
 from tests.crash.matrix import Order, Tally, Unbroken, kill_matrix, summary, totals
 
 SEED = int(os.environ.get("ITPO_KILL_SEED", random.SystemRandom().randrange(1_000_000)))
