@@ -9,7 +9,7 @@ import pytest
 
 from storage.paths import repository_root
 from tests.crash.forks import Conductor
-from tests.crash.grounds import MakeGround, ground_on
+from tests.crash.grounds import MakeGround
 from tests.crash.matrix import Order, Tally, Unbroken, kill_matrix, summary, totals
 
 SEED = int(os.environ.get("ITPO_KILL_SEED", random.SystemRandom().randrange(1_000_000)))
@@ -18,14 +18,8 @@ FULL_LIMIT_S = 7200  # a quarter of an hour on two cores that have nothing else 
 SAMPLE = {"local": 6, "moto": 2}
 
 
-@pytest.fixture(params=["local", "moto"])
-def each_ground(request: pytest.FixtureRequest, tmp_path: Path) -> MakeGround:
-    """Both stores, in `make test` too."""
-    return ground_on(request, tmp_path)
-
-
 def store_of(request: pytest.FixtureRequest) -> str:
-    return "moto" if "[moto]" in request.node.name else "local"
+    return request.node.callspec.params["ground"]
 
 
 def failures_of(tallies: dict[str, Tally]) -> list[str]:
@@ -45,8 +39,9 @@ def keep(store: str, tallies: dict[str, Tally]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ground", list(SAMPLE), indirect=True)
 def test_killed_at_points_drawn_by_chance_the_loop_ends_as_unbroken(
-    each_ground: MakeGround,
+    ground: MakeGround,
     unbroken: list[Unbroken],
     conductor: Conductor,
     tmp_path: Path,
@@ -54,7 +49,7 @@ def test_killed_at_points_drawn_by_chance_the_loop_ends_as_unbroken(
 ) -> None:
     store = store_of(request)
     sample = SAMPLE[store]
-    order = Order(tmp_path, each_ground, jobs=1, seed=SEED, sample=sample)
+    order = Order(tmp_path, ground, jobs=1, seed=SEED, sample=sample)
 
     tallies = conductor(kill_matrix, order, unbroken, limit_s=250)
 
@@ -66,8 +61,9 @@ def test_killed_at_points_drawn_by_chance_the_loop_ends_as_unbroken(
 
 @pytest.mark.e2e
 @pytest.mark.timeout(FULL_LIMIT_S)
+@pytest.mark.parametrize("ground", ["local", "ministack"], indirect=True)
 def test_killed_at_every_point_every_stage_ends_as_unbroken(
-    each_ground: MakeGround,
+    ground: MakeGround,
     unbroken: list[Unbroken],
     conductor: Conductor,
     tmp_path: Path,
@@ -75,7 +71,7 @@ def test_killed_at_every_point_every_stage_ends_as_unbroken(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     store = store_of(request)
-    order = Order(tmp_path, each_ground, jobs=os.cpu_count() or 1, every=EVERY)
+    order = Order(tmp_path, ground, jobs=os.cpu_count() or 1, every=EVERY)
 
     tallies = conductor(kill_matrix, order, unbroken, limit_s=FULL_LIMIT_S)
 

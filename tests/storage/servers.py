@@ -39,9 +39,8 @@ _NOT_INHERITED = (
     "HTTP_PROXY",
     "HTTPS_PROXY",
 )
-# What stands before a moto. moto looks at a condition and then writes, and another thread may write in
-# between: on a busy machine two racing writers both win, which S3 rules out. So conditional requests go one
-# by one here.
+# What stands before a moto. moto looks at a condition and then writes, while another thread may write too: on
+# a busy machine two racing writers both win, which S3 rules out. So conditional requests go one by one here.
 DOOR = """
 import sys, threading
 from moto.server import DomainDispatcherApplication, create_backend_app
