@@ -48,6 +48,7 @@ SMALL: dict[str, Any] = {  # Any: JSON values by dotted key
 # This estimator asks for a critic, so that `fit_q` is a stage of the loop.
 WITH_Q: dict[str, Any] = {"credit.advantage": "ppo", "q.first_epochs": 1}  # Any: as above
 WITHOUT_Q: dict[str, Any] = {"credit.advantage": "grpo"}  # Any: as above
+OF_THE_CLUSTER = frozenset({"deepspeed", "openrlhf", "vllm"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,15 @@ def problems_of(store: LakeStore, keys: Sequence[str], experiment: str = EXPERIM
     ]
 
 
+def _import_if_here(name: str) -> None:
+    """Adapters of what only a cluster has are left out."""
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] not in OF_THE_CLUSTER:
+            raise
+
+
 def import_everything() -> None:
     """All that a stage imports, so that forked children find it there."""
     import itpo_core
@@ -144,7 +154,7 @@ def import_everything() -> None:
     for package in (itpo_core, tasks):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith("__main__"):
-                importlib.import_module(module.name)
+                _import_if_here(module.name)
     gc.freeze()  # what is never collected is never copied for a child
 
 
