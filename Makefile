@@ -106,6 +106,9 @@ lock: $(UV)  ## compile the locks anew
 	@$(LOCK) --python $(RUN) requirements/duckdb-1.5.in -o requirements/duckdb-1.5.txt
 	@$(LOCK) --python $(RUN) --no-deps requirements/openrlhf.in -o requirements/openrlhf.txt
 	@$(LOCK) --python $(RUN) --override requirements/overrides.txt --extra airflow --extra local --extra dev pyproject.toml -o requirements/lock.txt
+	@$(LOCK) --python $(RUN) --python-platform x86_64-manylinux_2_28 --override requirements/gpu-overrides.txt \
+		--extra local --extra gpu pyproject.toml -o requirements/gpu.txt
+	@$(LOCK) --python $(RUN) --no-deps requirements/gpu-flash-attn.in -o requirements/gpu-flash-attn.txt
 	@DS_BUILD_OPS=0 DS_ACCELERATOR=cpu $(LOCK) --python $(RUN) --override requirements/openrlhf-cpu-overrides.txt \
 		--build-constraint requirements/openrlhf-cpu-build.txt requirements/openrlhf-cpu.in -o requirements/openrlhf-cpu.txt
 
