@@ -31,8 +31,22 @@ class Question:
         return self.query[len(self.prompt) :]
 
 
-def parsed(body: bytes) -> list[Question]:
-    """The questions of a request. Raises RewardRefusedError, naming what is wrong with it."""
+@dataclass(frozen=True, slots=True)
+class TokenQuestion:
+    """The same as ids: what the policy read, and what it said. Nothing is lost on the way through a text."""
+
+    history: tuple[int, ...]
+    said: tuple[int, ...]
+
+
+Asked = Question | TokenQuestion
+
+
+def parsed(body: bytes) -> list[Asked]:
+    """The questions of a request: texts in `query` and `prompts`, or ids in `histories` and `replies`.
+
+    Raises RewardRefusedError, naming what is wrong with it.
+    """
     try:
         found = json.loads(body)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -41,12 +55,10 @@ def parsed(body: bytes) -> list[Question]:
         raise RewardRefusedError(
             f"the body is a {type(found).__name__}; send an object with query and prompts"
         )
-    queries, prompts = (_texts(found, name) for name in ("query", "prompts"))
-    if len(queries) != len(prompts):
-        raise RewardRefusedError(f"{len(queries)} queries but {len(prompts)} prompts: send one prompt each")
-    if not 0 < len(queries) <= MAX_QUESTIONS:
-        raise RewardRefusedError(f"{len(queries)} queries: send 1 to {MAX_QUESTIONS}")
-    return [Question(query, prompt) for query, prompt in zip(queries, prompts, strict=True)]
+    questions = _of_tokens(found) if "histories" in found else _of_texts(found)
+    if not 0 < len(questions) <= MAX_QUESTIONS:
+        raise RewardRefusedError(f"{len(questions)} queries: send 1 to {MAX_QUESTIONS}")
+    return questions
 
 
 def checked(rewards: Sequence[float], *, count: int) -> list[float]:
@@ -74,6 +86,30 @@ def rewards_of(answered: object, *, count: int) -> list[float]:
     if not all(isinstance(reward, int | float) for reward in rewards):
         raise RewardRefusedError(f"the service answered rewards that are no numbers: {str(rewards)[:200]}")
     return checked(rewards, count=count)
+
+
+def _of_texts(found: Mapping[str, object]) -> list[Asked]:
+    queries, prompts = (_texts(found, name) for name in ("query", "prompts"))
+    if len(queries) != len(prompts):
+        raise RewardRefusedError(f"{len(queries)} queries but {len(prompts)} prompts: send one prompt each")
+    return [Question(query, prompt) for query, prompt in zip(queries, prompts, strict=True)]
+
+
+def _of_tokens(found: Mapping[str, object]) -> list[Asked]:
+    histories, replies = (_ids(found, name) for name in ("histories", "replies"))
+    if len(histories) != len(replies):
+        raise RewardRefusedError(f"{len(replies)} replies but {len(histories)} histories: send one each")
+    return [TokenQuestion(history, said) for history, said in zip(histories, replies, strict=True)]
+
+
+def _ids(found: Mapping[str, object], name: str) -> list[tuple[int, ...]]:
+    rows = found.get(name)
+    if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
+        raise RewardRefusedError(f"{name!r} must be a list of lists of token ids")
+    # `True` is an int to Python, and no token.
+    if not all(type(token) is int and token >= 0 for row in rows for token in row):
+        raise RewardRefusedError(f"{name!r} must hold token ids, integers from 0 on")
+    return [tuple(row) for row in rows]
 
 
 def _texts(found: Mapping[str, object], name: str) -> list[str]:

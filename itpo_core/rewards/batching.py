@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from itpo_core.rewards.answers import Question, RewardRefusedError, checked
+from itpo_core.rewards.answers import Asked, RewardRefusedError, checked
 
-Score = Callable[[Sequence[Question]], Sequence[float]]
+Score = Callable[[Sequence[Asked]], Sequence[float]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    question: Question
+    question: Asked
     answered: "Future[float]"
 
 
@@ -31,7 +31,7 @@ class Batcher:
         self._thread.start()
         self.batches = 0
 
-    def ask(self, question: Question) -> "Future[float]":
+    def ask(self, question: Asked) -> "Future[float]":
         """Put a question; its future holds the reward, or what went wrong with it."""
         waiting = _Waiting(question, Future())
         self._waiting.put(waiting)

@@ -16,9 +16,16 @@ class RewardServiceError(RuntimeError):
 
 def ask(url: str, queries: Sequence[str], *, prompts: Sequence[str], deadline_s: float) -> list[float]:
     """One reward per query. Raises RewardServiceError, and RewardRefusedError with the service's cause."""
-    body = json.dumps({"query": list(queries), "prompts": list(prompts)}).encode()
-    request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})
-    return rewards_of(_read(request, deadline_s=deadline_s), count=len(queries))
+    asked = {"query": list(queries), "prompts": list(prompts)}
+    return _asked(url, asked, count=len(queries), deadline_s=deadline_s)
+
+
+def ask_tokens(
+    url: str, histories: Sequence[Sequence[int]], *, replies: Sequence[Sequence[int]], deadline_s: float
+) -> list[float]:
+    """`ask` for replies as token ids, each to its history."""
+    asked = {"histories": [list(row) for row in histories], "replies": [list(row) for row in replies]}
+    return _asked(url, asked, count=len(replies), deadline_s=deadline_s)
 
 
 def health(url: str, *, deadline_s: float = 5.0) -> Mapping[str, Any]:  # Any: JSON
@@ -46,6 +53,12 @@ def wait_until_healthy(url: str, version: str, *, deadline_s: float) -> Mapping[
         if found["version"] != version:
             raise RewardServiceError(f"{url} serves {found['version']!r}, not {version!r}: start it anew")
         return found
+
+
+def _asked(url: str, asked: Mapping[str, object], *, count: int, deadline_s: float) -> list[float]:
+    body = json.dumps(asked).encode()
+    request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})
+    return rewards_of(_read(request, deadline_s=deadline_s), count=count)
 
 
 def _read(request: urllib.request.Request, *, deadline_s: float) -> object:

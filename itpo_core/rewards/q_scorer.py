@@ -1,23 +1,23 @@
-"""A committed Q as the score of replies in text: what OpenRLHF calls a reward.
+"""A committed Q as the score of replies: what OpenRLHF calls a reward.
 
 Axes: N replies, T tokens (right-padded).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from itpo_core.q_ensemble import pessimistic
 from itpo_core.q_files import load_members
 from itpo_core.q_models import QModel
 from itpo_core.reward_model import ConversationTokens, reference_logprobs
-from itpo_core.rewards.answers import Question, RewardRefusedError
+from itpo_core.rewards.answers import Asked
+from itpo_core.rewards.reply_tokens import ReplyTokens
 from itpo_core.tiny_policy import load_policy
 
 
@@ -41,10 +41,10 @@ class QScorer:
         reference, tokenizer = load_policy(policy_folder)
         return cls(load_members(q_folder), reference, tokenizer, pessimism, max_tokens)
 
-    def __call__(self, questions: Sequence[Question]) -> list[float]:
+    def __call__(self, questions: Sequence[Asked]) -> list[float]:
         """One value per question, in order. Raises RewardRefusedError for what has no value."""
-        tokens = [self._tokens(question) for question in questions]
-        return self.values(_conversations(tokens)).tolist()
+        read = ReplyTokens(self.tokenizer, self.members[0].suppressed_ids, self.max_tokens)
+        return self.values(read(questions)).tolist()
 
     @torch.no_grad()
     def values(self, conversations: ConversationTokens) -> Tensor:
@@ -54,35 +54,3 @@ class QScorer:
         scores = [q.score(conversations, reference_logprobs_BT=known_BT, turns=1) for q in self.members]
         outputs_M1N = torch.stack([each.logits_BK for each in scores])
         return torch.sigmoid(pessimistic(outputs_M1N, pessimism=self.pessimism))[:, 0]
-
-    def _tokens(self, question: Question) -> tuple[list[int], list[int]]:
-        history, reply = self._ids(question.prompt), self._ids(question.reply)
-        if not history or not reply:
-            raise RewardRefusedError(
-                f"nothing was asked or said in {question.query[:80]!r}: Q values replies"
-            )
-        if len(history) + len(reply) > self.max_tokens:
-            raise RewardRefusedError(
-                f"{len(history) + len(reply)} tokens, more than the {self.max_tokens} that Q reads: a shorter"
-                " history would be another one"
-            )
-        never = set(self.members[0].suppressed_ids).intersection(reply)
-        if never:
-            raise RewardRefusedError(
-                f"the reply holds tokens {sorted(never)}, which the policy never speaks: they have no value"
-            )
-        return history, reply
-
-    def _ids(self, text: str) -> list[int]:
-        found: Mapping[str, list[int]] = self.tokenizer(text, add_special_tokens=False)
-        return found["input_ids"]
-
-
-def _conversations(tokens: Sequence[tuple[list[int], list[int]]]) -> ConversationTokens:
-    whole = [torch.tensor([*history, *reply]) for history, reply in tokens]
-    turns = [torch.tensor([-1] * len(history) + [0] * len(reply)) for history, reply in tokens]
-    return ConversationTokens(
-        pad_sequence(whole, batch_first=True),
-        pad_sequence(turns, batch_first=True, padding_value=-1),
-        torch.tensor([len(each) for each in whole]),
-    )

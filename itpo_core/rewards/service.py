@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
-from itpo_core.rewards.answers import Question, RewardRefusedError, answer, parsed
+from itpo_core.rewards.answers import Asked, RewardRefusedError, answer, parsed
 from itpo_core.rewards.batching import Batcher, Score
 
 REWARD_PATH, HEALTH_PATH = "/reward", "/health"
@@ -93,7 +93,7 @@ class RewardService:
             self._counts.update(answered=1, rewards=len(rewards))
         return HTTPStatus.OK, answer(rewards)
 
-    def _rewards(self, questions: Sequence[Question]) -> list[float]:
+    def _rewards(self, questions: Sequence[Asked]) -> list[float]:
         asked = [self._batcher.ask(question) for question in questions]
         _, open_ones = wait(asked, timeout=self._deadline_s)
         for one in open_ones:

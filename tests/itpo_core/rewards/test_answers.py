@@ -61,3 +61,17 @@ def test_an_answer_without_one_number_for_each_question_is_refused(answered: obj
 
 def test_an_answer_gives_its_rewards_back() -> None:
     assert rewards_of(answer([0.25, 1]), count=2) == [0.25, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("sent", "cause"),
+    [
+        ({"histories": [[1]], "replies": []}, "0 replies but 1 histories"),
+        ({"histories": [[1]], "replies": [["a"]]}, "'replies' must hold token ids"),
+        ({"histories": [[-1]], "replies": [[1]]}, "'histories' must hold token ids"),
+        ({"histories": [1], "replies": [[1]]}, "'histories' must be a list of lists"),
+    ],
+)
+def test_ids_that_are_no_token_ids_are_refused(sent: dict[str, object], cause: str) -> None:
+    with pytest.raises(RewardRefusedError, match=cause):
+        parsed(json.dumps(sent).encode())
