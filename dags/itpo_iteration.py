@@ -11,7 +11,7 @@ from dags import stages
 from dags.launch import LaunchNext, launcher
 from dags.params import run_params
 from dags.ray_cluster import around
-from dags.ray_job import RayJobOperator, RayQOperator
+from dags.ray_job import RayCollectOperator, RayJobOperator, RayQOperator
 
 ROLLOUTS, CREDIT, POLICY = Asset("itpo_rollouts"), Asset("itpo_credit"), Asset("itpo_policy")
 
@@ -27,8 +27,8 @@ def itpo_iteration() -> None:
 
     plan = task(task_id="plan")(stages.plan)()
     logs = task(task_id="import_logs", multiple_outputs=False)(stages.run_offline)("import")
-    collect = stage.override(task_id="collect", map_index_template=stages.SHARD_LABEL)
-    shards = collect.partial(name="collect").expand(shard=plan)
+    collect = RayCollectOperator.partial(task_id="collect", map_index_template=stages.SHARD_LABEL)
+    shards = collect.expand(shard=plan)
     curated = stage.override(task_id="curate", trigger_rule=either, outlets=[ROLLOUTS])("curate")
     warm = RayJobOperator(task_id="warm_start", pool="trainer")
     reward = RayJobOperator(task_id="fit_reward", pool="trainer", trigger_rule=either)
@@ -50,7 +50,7 @@ def itpo_iteration() -> None:
     credit >> trained
     [reward, trained] >> evaluated >> approval
     [evaluated, approval] >> decided >> report >> launcher(LaunchNext, task_id="next")
-    around(plan, [warm, reward, q, trained])
+    around(plan, [shards, warm, reward, q, trained])
 
 
 itpo_iteration()

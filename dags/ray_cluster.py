@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from airflow.sdk import BaseOperator, XComArg, get_current_context, setup, teardown
+from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from dags import ray_jobs
 from dags.params import config_path, overrides
@@ -91,7 +92,7 @@ def _by_commands(settings: "Ray") -> ClusterHooks:
 HOOKS: dict[str, Callable[["Ray"], ClusterHooks]] = {"none": _standing, "commands": _by_commands}
 
 
-def around(first: XComArg, last: Sequence[BaseOperator]) -> None:
+def around(first: XComArg, last: Sequence[BaseOperator | MappedOperator]) -> None:
     """Make the cluster before the first task and remove it behind the last ones, unless it stands."""
     name = os.environ.get("ITPO_RAY_HOOKS", "none")
     if name not in HOOKS:

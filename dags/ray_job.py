@@ -86,7 +86,11 @@ class RayJobOperator(BaseOperator):
         self.check_needed()
         place = self.place(context)
         job = place.job()
-        return stages.run(self.task_id) if job is None else self._pursue(place, job)
+        return self.run_here() if job is None else self._pursue(place, job)
+
+    def run_here(self) -> dict[str, Any]:  # Any: JSON values
+        """The stage in this process."""
+        return stages.run(self.task_id)
 
     def check_needed(self) -> None:
         """Raise AirflowSkipException where this iteration has no such stage; here every one has it."""
@@ -192,6 +196,22 @@ class RayQOperator(RayJobOperator):
     def check_needed(self) -> None:
         """Skip in iteration 0, and where neither algorithm nor estimator asks for a Q."""
         stages.check_q_needed()
+
+
+class RayCollectOperator(RayJobOperator):
+    """As its base, for one shard; the shard None is all of them, which is a job and nothing else."""
+
+    def __init__(self, *, shard: int | None, **airflow: Any) -> None:  # Any: what every operator takes
+        super().__init__(**airflow)
+        self.shard = shard
+
+    def run_here(self) -> dict[str, Any]:  # Any: JSON values
+        """The one shard in this process."""
+        if self.shard is None:
+            raise NothingToStart(
+                "ray.stages no longer names collect: clear the task plan to run its shards here"
+            )
+        return stages.run(self.task_id, shard=self.shard)
 
 
 def _check_version(head: RayHead, wanted: str | None) -> None:

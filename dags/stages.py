@@ -33,12 +33,15 @@ RETRIES = {
         [RetryRule(error, action=RetryAction.FAIL, reason=reason) for error, reason in HOPELESS.items()]
     ),
 }
-SHARD_LABEL = "{{ 'shard-%03d' % task.op_kwargs['shard'] }}"
+SHARD_LABEL = "{{ 'all shards' if task.shard is none else 'shard-%03d' % task.shard }}"
 EVIDENCE = "{{ ti.xcom_pull(task_ids='evaluate', key='evidence') }}"
 
 
-def plan() -> list[int]:
-    """Claim this run's iteration in the lake; the shards to collect, none when it starts from logs."""
+def plan() -> list[int | None]:
+    """Claim this run's iteration in the lake; the shards to collect, none when it starts from logs.
+
+    One None stands for all of them together, as one job of the cluster.
+    """
     from tasks import pipeline
 
     context = get_current_context()

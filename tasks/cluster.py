@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from storage import commits, run_logs
+from storage.commits import Commit
 from storage.paths import repository_root
 from tasks import config as configuration
+from tasks import threads
 from tasks.attempts import KINDS
 from tasks.config import Config
+from tasks.config_engine import engine_part
 from tasks.config_parts import Section
 from tasks.config_ray import Ray
 from tasks.context import Context, lake_address
@@ -55,7 +58,7 @@ def job_of(stage: str, config_path: str, *, overrides: Overrides, iteration: int
             "itpo.config": config.digest,
             "itpo.lake": hashlib.sha256(lake_address(config).encode()).hexdigest()[:16],
         },
-        env=_variables(config.ray),
+        env=variables(config.ray),
     )
 
 
@@ -83,7 +86,7 @@ def committed(
         return None
     sections = {name for name, value in dict(context.config).items() if isinstance(value, Section)}
     names = [name for name in commit.inputs if name in sections]
-    wanted = {**commit.inputs, **context.config.section(*names)}
+    wanted = {**commit.inputs, **context.config.section(*names), **_engine_of(commit, context.config)}
     commits.check_inputs(commit, parents=commit.parents, inputs=wanted)
     return {
         "stage": stage,
@@ -92,6 +95,13 @@ def committed(
         "resumed": True,
         "figures": {},
     }
+
+
+def _engine_of(commit: Commit, config: Config) -> dict[str, str]:
+    """What a commit was made under of [engine], of which a stage takes only what decides its rows."""
+    if "engine" not in commit.inputs:
+        return {}
+    return engine_part(config.engine, frozenset(json.loads(commit.inputs["engine"])))
 
 
 def keep_log(config_path: str, overrides: Overrides, *, name: str, text: str) -> None:
@@ -128,6 +138,11 @@ def _on_cluster(path: Path, ray: Ray) -> Path:
     return Path(ray.working_dir) / here.relative_to(root)
 
 
-def _variables(ray: Ray) -> dict[str, str]:
+def variables(ray: Ray) -> dict[str, str]:
+    """The surroundings of a process on the cluster: where the checkout is, and what is handed on.
+
+    Threads are said, too: Ray gives a process as many as it has CPUs, and other threads are other bits.
+    """
     given = {name: os.environ[name] for name in ray.env if name in os.environ}
-    return {"PYTHONPATH": ray.working_dir or str(repository_root()), **given}
+    limits = {name: os.environ.get(name, value) for name, value in threads.DEFAULTS.items()}
+    return {**limits, "PYTHONPATH": ray.working_dir or str(repository_root()), **given}

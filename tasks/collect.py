@@ -20,13 +20,24 @@ from tasks.config_engine import engine_inputs
 from tasks.context import Context, StageResult, finished
 from tasks.records import Lineage, conversation_row, turn_rows
 
+SpeakerOf = Callable[[Context, registry.PolicyVersion], build.Speaker]
+
+
+def fresh_speaker(context: Context, policy: registry.PolicyVersion) -> build.Speaker:
+    """The engine with the policy loaded anew."""
+    return build.speaker(context.config, context.policy_folder(policy))
+
 
 class FailureBudgetError(RuntimeError):
     """Too many conversations broke; the iteration stops before anything trains."""
 
 
 def run_shard(
-    context: Context, shard: int, *, on_progress: Callable[[int, int], None] | None = None
+    context: Context,
+    shard: int,
+    *,
+    speaker_of: SpeakerOf = fresh_speaker,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> StageResult:
     """Roll out one shard and publish it; a shard that is there already is left alone."""
     policy = registry.current(context.store, context.experiment)
@@ -35,7 +46,9 @@ def run_shard(
     spent: Mapping[str, int] = {}
     resumed = manifest is not None and manifest.inputs == inputs
     if manifest is None:
-        conversations, lineage, spent = roll_out(context, policy, shard=shard, on_progress=on_progress)
+        conversations, lineage, spent = roll_out(
+            context, policy, shard=shard, speaker_of=speaker_of, on_progress=on_progress
+        )
         manifest = commits.publish_shard(
             context.store,
             context.key("rollouts"),
@@ -95,11 +108,13 @@ def roll_out(
     policy: registry.PolicyVersion,
     *,
     shard: int,
+    speaker_of: SpeakerOf = fresh_speaker,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Conversation], Lineage, Mapping[str, int]]:
     """Hold the shard's conversations, batch by batch; whose they are, and what they cost."""
     domain = build.domain(context.config)
-    speaker = build.speaker(context.config, context.policy_folder(policy))
+    speaker = speaker_of(context, policy)
+    before = speaker.spent()
     specs = shard_specs(context, domain, shard=shard)
     spoken: list[Conversation] = []
     for batch in _batches(specs, context.config.collect.batch):
@@ -116,7 +131,7 @@ def roll_out(
     lineage = build.lineage(
         context.config, iteration=context.iteration, shard=shard, policy_version=policy.name, speaker=speaker
     )
-    return spoken, lineage, speaker.spent()
+    return spoken, lineage, {name: spent - before[name] for name, spent in speaker.spent().items()}
 
 
 def shard_specs(context: Context, domain: Domain, *, shard: int) -> list[RolloutSpec]:

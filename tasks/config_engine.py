@@ -74,14 +74,15 @@ def fault_of_engine(engine: Engine, collecting: EngineName, *, samples_plainly: 
 
 def engine_inputs(engine: Engine, name: EngineName) -> dict[str, str]:
     """What of the section decides the rows that this engine speaks; nothing for the built-in one."""
-    return _inputs(engine, DECIDES[name])
+    return engine_part(engine, DECIDES[name])
 
 
 def gap_inputs(engine: Engine, collecting: EngineName) -> dict[str, str]:
     """What of the section decides a policy step on rows of the collecting engine."""
-    return {} if collecting == "transformers" else _inputs(engine, DECIDES_STEP)
+    return {} if collecting == "transformers" else engine_part(engine, DECIDES_STEP)
 
 
-def _inputs(engine: Engine, names: frozenset[str]) -> dict[str, str]:
+def engine_part(engine: Engine, names: frozenset[str]) -> dict[str, str]:
+    """These keys of the section as an input of a commit."""
     chosen = engine.model_dump(mode="json", include=set(names))
     return {"engine": json.dumps(chosen, sort_keys=True, separators=(",", ":"))} if chosen else {}

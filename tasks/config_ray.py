@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from tasks.config_parts import NonNegative, Positive, PositiveFloat, Section
 
@@ -26,6 +26,34 @@ VariableName = Annotated[
 ]
 
 
+class Rollouts(Section):
+    """Workers that make the shards of collect at the same time, each with an engine of its own.
+
+    The other keys are what one worker holds while it lives, by Ray's names.
+    """
+
+    workers: Positive | None = None  # at most; None: one per shard, as far as the cluster has room
+    num_cpus: NonNegative = 1.0
+    num_gpus: NonNegative = 0.0
+    resources: dict[str, PositiveFloat] = Field(default_factory=dict)
+    tries: Positive = 3  # of one shard
+    start_deadline_s: PositiveFloat = 600.0  # how long the cluster may have room for no worker at all
+    shard_timeout_s: PositiveFloat = 21600.0
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> "Rollouts":
+        if not (self.num_cpus or self.num_gpus or self.resources):
+            raise ValueError(
+                "a worker that holds nothing is put anywhere, all of them on one machine: "
+                "set ray.rollouts.num_cpus or num_gpus above 0"
+            )
+        if self.num_gpus > 1:
+            raise ValueError(
+                f"ray.rollouts.num_gpus {self.num_gpus}: an engine uses one GPU; set it to at most 1"
+            )
+        return self
+
+
 class Ray(Section):
     """Where stages run; nothing here changes data, and none of it is part of a digest.
 
@@ -33,10 +61,11 @@ class Ray(Section):
     """
 
     address: Address = "http://127.0.0.1:8265"  # the head's dashboard; ITPO_RAY_ADDRESS goes before it
-    stages: tuple[Literal["warm_start", "fit_reward", "fit_q", "train_policy"], ...] = ()
+    stages: tuple[Literal["collect", "warm_start", "fit_reward", "fit_q", "train_policy"], ...] = ()
     interpreter: Absolute | None = None  # on the cluster; None: the one that runs the scheduler's tasks
     working_dir: Absolute | None = None  # the checkout on the cluster; None: at the same place as here
     env: tuple[VariableName, ...] = ("ITPO_LAKE", "ITPO_WORK")  # handed on where they are set
+    rollouts: Rollouts | None = None  # None: a process makes its shards by itself
     num_cpus: NonNegative = 0.0
     num_gpus: NonNegative = 0.0
     resources: dict[str, PositiveFloat] = Field(default_factory=dict)

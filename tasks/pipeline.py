@@ -1,7 +1,7 @@
 """The order of the stages, for scheduler and people: plan an iteration, run a stage, find the next run."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -30,12 +30,19 @@ Progress = Callable[[int, int], None]
 
 
 def plan(config_path: str, overrides: Overrides, *, run_id: str) -> dict[str, Any]:
-    """Which iteration this run does. It is claimed in the lake, so a repeated run gets the same."""
+    """Which iteration this run does. It is claimed in the lake, so a repeated run gets the same.
+
+    The shard None stands for all of them: the cluster makes them as one job.
+    """
     context = Context(configuration.load(config_path, overrides=overrides), 0)
     iteration = registry.claim_run(context.store, context.experiment, run_id=run_id)
     offline = iteration == 0
-    shards = [] if offline else list(range(context.config.collect.shards))
+    shards = [] if offline else _shards_of(context.config)
     return {"experiment": context.experiment, "iteration": iteration, "offline": offline, "shards": shards}
+
+
+def _shards_of(config: Config) -> list[int | None]:
+    return [None] if "collect" in config.ray.stages else list(range(config.collect.shards))
 
 
 def run_stage(
@@ -86,11 +93,28 @@ def needs_q(config_path: str, overrides: Overrides) -> bool:
 
 
 def run_named(context: Context, stage: str, *, on_progress: Progress | None = None) -> dict[str, Any]:
-    """One whole stage in this process: `collect` means every shard, then the seal."""
-    if stage == "collect":
-        for shard in range(context.config.collect.shards):
-            run_in(context, stage, shard=shard, on_progress=on_progress)
-    return run_in(context, stage, on_progress=on_progress)
+    """One whole stage: `collect` means every shard, here or where `[ray.rollouts]` says, then the seal."""
+    if stage != "collect":
+        return run_in(context, stage, on_progress=on_progress)
+    troubles = _make_shards(context, on_progress)
+    result = run_in(context, stage, on_progress=on_progress)
+    return {**result, "figures": {**result["figures"], **troubles}}
+
+
+def _make_shards(context: Context, on_progress: Progress | None) -> Mapping[str, int]:
+    """All shards; what went wrong on the way, counted by cause."""
+    rollouts = context.config.ray.rollouts
+    if rollouts is not None:
+        from tasks import ray_rollouts
+
+        return ray_rollouts.collect_shards(context, rollouts, on_progress=on_progress or _unseen)
+    for shard in range(context.config.collect.shards):
+        run_in(context, "collect", shard=shard, on_progress=on_progress)
+    return {}
+
+
+def _unseen(done: int, total: int) -> None:
+    """Progress that nobody looks at."""
 
 
 def _run(context: Context, stage: str, shard: int | None, on_progress: Progress | None) -> StageResult:

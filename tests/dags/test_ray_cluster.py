@@ -15,7 +15,7 @@ from storage.paths import repository_root
 from tasks.config_ray import Ray
 from tests.dags.fake_ray_head import FakeHead, fake_head
 
-STAGES = {"warm_start", "fit_reward", "fit_q", "train_policy"}
+STAGES = {"collect", "warm_start", "fit_reward", "fit_q", "train_policy"}
 
 
 @pytest.fixture
