@@ -37,7 +37,10 @@ def itpo_iteration() -> None:
     credit = online.override(task_id="credit", trigger_rule=either, outlets=[CREDIT])("credit")
     trained = RayJobOperator(task_id="train_policy", pool="trainer")
     evaluated = task.branch(task_id="evaluate", trigger_rule=either)(stages.evaluate)()
-    approval = ApprovalOperator(task_id="approve", subject="Decide on this candidate?", body=stages.EVIDENCE)
+    approval = ApprovalOperator(
+        task_id="approve", subject="Decide on this candidate?", body=stages.EVIDENCE,
+        execution_timeout=None,  # a person takes the time that it takes
+    )  # fmt: skip
     decided = stage.override(task_id="decide", trigger_rule="none_failed", outlets=[POLICY])("decide")
     report = stage.override(task_id="report")("report")
 

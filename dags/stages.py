@@ -1,5 +1,7 @@
 """The body of every task: a stage of the run's iteration, by a call into `tasks.pipeline`."""
 
+import math
+import os
 import time
 from datetime import timedelta
 from typing import Any
@@ -25,7 +27,25 @@ HOPELESS = {
     "storage.errors.SqlError": "the same SQL would fail again",
     "storage.errors.UnsafeStore": "the store has to be another one",
 }
+LONGEST_S = "86400"  # of a task in Airflow's own process, where ITPO_STAGE_TIMEOUT_S says nothing
+
+
+def time_limit(given: str) -> timedelta:
+    """After how many seconds a task that works in Airflow's own process is ended and tried again.
+
+    A job of the cluster has `ray.timeout_s` instead: the task only waits for it.
+    """
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = math.nan
+    if not 0.0 < seconds <= timedelta.max.total_seconds():
+        raise ValueError(f"ITPO_STAGE_TIMEOUT_S {given!r}: give seconds above 0, such as {LONGEST_S}")
+    return timedelta(seconds=seconds)
+
+
 RETRIES = {
+    "execution_timeout": time_limit(os.environ.get("ITPO_STAGE_TIMEOUT_S", LONGEST_S)),
     "retries": 3,
     "retry_delay": timedelta(seconds=5),
     "retry_exponential_backoff": 2.0,

@@ -1,5 +1,6 @@
 """Both DAG files import, and say what they should: order, skips, retries, pool, assets."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,13 @@ def test_every_task_is_retried_with_growing_pauses_unless_its_configuration_is_w
     for task in dag_bag.dags["itpo_iteration"].tasks:
         assert (task.retries, task.retry_exponential_backoff) == (3, 2.0)
         assert task.retry_policy.rules[0].exception_path == "tasks.config.ConfigError"
+
+
+def test_every_task_is_ended_after_a_day_but_a_persons_answer(dag_bag: DagBag) -> None:
+    limits = {task.task_id: task.execution_timeout for task in dag_bag.dags["itpo_iteration"].tasks}
+
+    assert limits.pop("approve") is None
+    assert set(limits.values()) == {timedelta(days=1)}
 
 
 def test_tasks_behind_a_skipped_branch_still_run(dag_bag: DagBag) -> None:
