@@ -3,6 +3,7 @@
 All of them go on from one lake: the logs, and 64 conversations that were collected, curated and scored.
 """
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -201,3 +202,37 @@ def test_another_choice_after_the_commit_is_refused_by_name(lake: Path) -> None:
 
     with pytest.raises(ConflictingCommit, match="batch"):
         until_credit(Context(small_config(lake, credit__std="batch"), 1))
+
+
+class Stopped(BaseException):
+    """As a signal would end the attempt."""
+
+
+def steps_of(config: Config, *, attempt: str, stop_at: int | None = None) -> list[int]:
+    """The steps that an attempt at the training takes, as it counts them."""
+    taken: list[int] = []
+
+    def on_progress(done: int, total: int) -> None:
+        taken.append(done)
+        if done == stop_at:
+            raise Stopped
+
+    with contextlib.suppress(Stopped):
+        pipeline.run_named(Context(config, 1, attempt), "train_policy", on_progress=on_progress)
+    return taken
+
+
+def test_a_second_attempt_at_a_training_goes_on_from_the_last_whole_epoch(lake: Path, tmp_path: Path) -> None:
+    configs = [small_config(folder, train__epochs=3) for folder in (lake, tmp_path / "undisturbed")]
+    until_credit(Context(configs[0], 1))
+    shutil.copytree(lake, tmp_path / "undisturbed")
+    undisturbed = steps_of(configs[1], attempt="undisturbed")
+    epoch = len(undisturbed) // 3
+
+    stopped = steps_of(configs[0], attempt="first", stop_at=2 * epoch + 1)
+    gone_on = steps_of(configs[0], attempt="second")
+
+    digests = {Context(config, 1).read("policy").digest for config in configs}
+    assert stopped == undisturbed[: 2 * epoch + 1]
+    assert gone_on == undisturbed[2 * epoch :]
+    assert len(digests) == 1
