@@ -56,9 +56,12 @@ def test_every_task_is_retried_with_growing_pauses_unless_its_configuration_is_w
 
 
 def test_every_task_is_ended_after_a_day_but_a_persons_answer(dag_bag: DagBag) -> None:
-    limits = {task.task_id: task.execution_timeout for task in dag_bag.dags["itpo_iteration"].tasks}
+    dag = dag_bag.dags["itpo_iteration"]
+
+    limits = {task.task_id: task.execution_timeout for task in dag.tasks}
 
     assert limits.pop("approve") is None
+    assert dag.get_task("approve").response_timeout is None  # Airflow would make it of the other
     assert set(limits.values()) == {timedelta(days=1)}
 
 
