@@ -51,6 +51,10 @@ def patch_torch(torch: ModuleType) -> None:
     torch.nn.Module.to = on_cpu(torch.nn.Module.to, positional=True)
     # Pinned memory is CUDA's; the data loader asks for it.
     torch.Tensor.pin_memory = lambda self, *args, **named: self
+    # `with torch.device("meta")` knows factories by the functions themselves and lists them once: it must know
+    # the real ones. Otherwise a model's buffers that no checkpoint holds (the rotary frequencies) are never
+    # filled, and every process computes with whatever lay in that memory.
+    importlib.import_module("torch.utils._device")._device_constructors()
     for name in FACTORIES:
         # In a factory a positional 0 is a size or a value, so only `device=` is looked at.
         setattr(torch, name, on_cpu(getattr(torch, name), positional=False))
