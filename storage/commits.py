@@ -63,11 +63,12 @@ def publish_shard(
     tables: Mapping[str, Rows],
     inputs: Mapping[str, str],
     attempt: str,
+    artifacts: Mapping[str, FileEntry] = NO_ARTIFACTS,
 ) -> ShardManifest:
     """Write one shard and claim it; the manifest returned is the winner's, which may be an earlier attempt's.
 
-    Raises InvalidTable for rows that break a rule, and ConflictingCommit when the shard was claimed from
-    other inputs.
+    `artifacts`, which are stored already, are claimed with the rows. Raises InvalidTable for rows that break
+    a rule, and ConflictingCommit when the shard was claimed from other inputs.
     """
     winner = read_shard(store, key, shard=shard)
     if winner is None:
@@ -75,7 +76,7 @@ def publish_shard(
         files = tuple(
             _put_rows(store, key, shard, name=name, rows=tables[name], again=again) for name in sorted(tables)
         )
-        mine = ShardManifest(key, shard, dict(inputs), attempt, files)
+        mine = ShardManifest(key, shard, dict(inputs), attempt, files, dict(artifacts))
         store.create(shard_key(key, shard), encode_shard(mine))
         # What an earlier attempt had left was nobody's until now and may have been collected meanwhile.
         for place, data in again.items():
@@ -125,10 +126,12 @@ def seal(
 ) -> Commit:
     """Make the iteration visible once all its shards are published; any number of tasks may try at once.
 
-    Raises MissingShard naming the absent ones, and ConflictingCommit when the key holds other data.
+    Its artifacts are those that the shards claimed; `artifacts` only where none of them names any. Raises
+    MissingShard naming the absent ones, and ConflictingCommit when the key holds other data.
     """
     manifests = all_shards(store, key, shards=shards)
     files = _in_order(manifests)
+    artifacts = _claimed(manifests) or artifacts
     digest = commit_digest(key, parents=parents, inputs=inputs, files=files, artifacts=artifacts)
     mine = Commit(key, dict(parents), dict(inputs), files, dict(artifacts), digest)
     store.create(commit_object(key), encode_commit(mine))
@@ -155,14 +158,27 @@ def commit(
     artifacts: Mapping[str, FileEntry] = NO_ARTIFACTS,
     attempt: str,
 ) -> Commit:
-    """Publish and seal a dataset of one shard; returns an earlier commit of the same parents and inputs."""
+    """Publish and seal a dataset of one shard; returns an earlier commit of the same parents and inputs.
+
+    Rows and artifacts of one caller are claimed together: of two trainings that gave different ones the
+    commit holds both of the one or both of the other.
+    """
     earlier = _find_open(store, key)
     if earlier is not None:
         check_inputs(earlier, parents=parents, inputs=inputs, store=store)
         return earlier
-    publish_shard(
-        store, key, shard=0, tables=tables, inputs={**inputs, **_prefixed(parents)}, attempt=attempt
+    winner = publish_shard(
+        store,
+        key,
+        shard=0,
+        tables=tables,
+        inputs={**inputs, **_prefixed(parents)},
+        attempt=attempt,
+        # Without rows there is nothing to mix: the commit itself is the claim.
+        artifacts=artifacts if tables else NO_ARTIFACTS,
     )
+    if artifacts and not winner.artifacts:
+        _refuse_other_rows(winner, tables)
     return seal(store, key, shards=1, parents=parents, inputs=inputs, artifacts=artifacts)
 
 
@@ -308,6 +324,22 @@ def _put_rows(
     if not store.create(place, encoded.data):
         again[place] = encoded.data
     return FileEntry(name, place, encoded.sha256, len(encoded.data), encoded.rows, encoded.data_digest)
+
+
+def _refuse_other_rows(winner: ShardManifest, tables: Mapping[str, Rows]) -> None:
+    """ConflictingCommit for artifacts that may not belong to rows that an earlier program claimed alone."""
+    mine = {name: encode_rows(name, rows).data_digest for name, rows in tables.items()}
+    if mine != {entry.table: entry.data_digest for entry in winner.files}:
+        raise ConflictingCommit(
+            f"{winner.key.text}: attempt {winner.attempt} claimed other rows, with an earlier version of "
+            "this program, and never said which artifacts belong to them: they are not mixed with those of "
+            "this attempt; use another experiment name"
+        )
+
+
+def _claimed(manifests: list[ShardManifest]) -> dict[str, FileEntry]:
+    """All artifacts that the shards' winners claimed with their rows."""
+    return {name: entry for manifest in manifests for name, entry in manifest.artifacts.items()}
 
 
 def _in_order(manifests: list[ShardManifest]) -> tuple[FileEntry, ...]:

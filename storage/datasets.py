@@ -34,8 +34,9 @@ class Dataset:
 
     @property
     def artifacts(self) -> tuple[FileEntry, ...]:
-        """Every artifact that the commit names."""
-        return tuple(self.commit.artifacts.values()) if self.commit else ()
+        """Every artifact that somebody names, once."""
+        named = [*([self.commit.artifacts] if self.commit else []), *(m.artifacts for m in self.manifests)]
+        return tuple({entry.key: entry for each in named for entry in each.values()}.values())
 
 
 def read_datasets(store: ObjectStore, found: Sequence[Place] | None = None) -> list[Dataset]:

@@ -9,7 +9,8 @@ from storage.digests import file_sha256
 from storage.errors import ObjectMissing
 from storage.lake_contents import Contents
 from storage.lake_places import CONTENT_NAMED, UNKNOWN, Place, places
-from storage.lineage import read_lineage
+from storage.lineage import lineage_of
+from storage.listing import readable_commits
 from storage.manifests import FileEntry, commit_object
 from storage.objects import ObjectStore
 from storage.verification import entry_problems
@@ -82,7 +83,7 @@ def _relations(store: ObjectStore, contents: Contents, experiment: str | None) -
     parents = list(lake_chain.parent_problems(contents, known))
     if parents and experiment is not None:
         # A parent may lie in another experiment; only then all of them are read.
-        known |= set(read_lineage(store, None).by_digest)
+        known |= set(lineage_of(readable_commits(store, None)[0]).by_digest)
         parents = list(lake_chain.parent_problems(contents, known))
     return [
         *parents,
@@ -100,7 +101,8 @@ def _entries(contents: Contents) -> dict[str, set[FileEntry]]:
         for entry in (*commit.files, *commit.artifacts.values()):
             named.setdefault(entry.key, set()).add(entry)
     for shards in contents.shards.values():
-        for entry in (entry for shard in shards.values() for entry in shard.files):
+        claimed = (each for shard in shards.values() for each in (*shard.files, *shard.artifacts.values()))
+        for entry in claimed:
             named.setdefault(entry.key, set()).add(entry)
     return named
 

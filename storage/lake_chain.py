@@ -27,6 +27,8 @@ def shard_problems(contents: Contents) -> Iterator[str]:
             manifest = contents.shards.get(key, {}).get(shard)
             if manifest is not None and frozenset(manifest.files) != files:
                 yield f"object {place!r} names other files than {commit_object(key)!r}: restore it"
+            elif manifest is not None and not manifest.artifacts.items() <= commit.artifacts.items():
+                yield f"object {place!r} claims other artifacts than {commit_object(key)!r} has: restore it"
             elif manifest is None and place not in contents.damaged:
                 yield f"object {place!r} is missing: {key.text} was sealed from it; restore it from a copy"
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from storage.commits import find
-from storage.errors import MissingExperiment
+from storage.errors import MissingExperiment, StorageError
 from storage.manifests import Commit, CommitKey, commit_object
 from storage.objects import ObjectStore
 
@@ -33,9 +33,27 @@ def require_experiment(store: ObjectStore, experiment: str | None) -> None:
 
 def list_commits(store: ObjectStore, experiment: str | None) -> Iterator[Commit]:
     """The sealed commits of one experiment, or of all (None), in the order of their keys."""
+    found = (find(store, key) for key in _keys(store, experiment))
+    yield from (commit for commit in found if commit is not None)
+
+
+def readable_commits(store: ObjectStore, experiment: str | None) -> tuple[list[Commit], list[str]]:
+    """The same, and what is wrong with each that cannot be read: whoever verifies goes on behind it."""
+    found: list[Commit] = []
+    problems: list[str] = []
+    for key in _keys(store, experiment):
+        try:
+            commit = find(store, key)
+        except StorageError as problem:
+            problems.append(str(problem))
+        else:
+            found += [] if commit is None else [commit]
+    return found, problems
+
+
+def _keys(store: ObjectStore, experiment: str | None) -> Iterator[CommitKey]:
     for found in map(_COMMIT.fullmatch, store.list("" if experiment is None else f"{experiment}/")):
         if found is not None:
             key = CommitKey(found["experiment"], found["kind"], int(found["iteration"]))
-            commit = find(store, key) if commit_object(key) == found[0] else None
-            if commit is not None:
-                yield commit
+            if commit_object(key) == found[0]:
+                yield key

@@ -9,13 +9,14 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from storage.digests import file_sha256
 from storage.errors import BadKey, ClosedIteration, CorruptObject, FutureSchema
 
-MANIFEST_FORMAT = 1
+FORMAT = 1
+FORMAT_WITH_ARTIFACTS = 2  # of shard manifests that name artifacts: an earlier program refuses these
 ARTIFACT = "artifact"  # in place of a table's name, for files that are not tables
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -68,13 +69,18 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class ShardManifest:
-    """Which files are one shard of an iteration; whoever creates it first has won the shard."""
+    """Which files are one shard of an iteration; whoever creates it first has won the shard.
+
+    `artifacts` belong to its tables: what one training gave is claimed together. Manifests from before they
+    were named here have none.
+    """
 
     key: CommitKey
     shard: int
     inputs: Mapping[str, str]
     attempt: str
     files: tuple[FileEntry, ...]
+    artifacts: Mapping[str, FileEntry] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,19 +145,22 @@ def commit_object(key: CommitKey) -> str:
 
 def encode_shard(manifest: ShardManifest) -> bytes:
     """The bytes of a shard manifest."""
-    body = {
+    body: dict[str, object] = {
         "key": manifest.key.text,
         "shard": manifest.shard,
         "inputs": dict(manifest.inputs),
         "attempt": manifest.attempt,
         "files": [dataclasses.asdict(entry) for entry in manifest.files],
     }
-    return encode_object(body)
+    if not manifest.artifacts:
+        return encode_object(body)
+    body["artifacts"] = {name: dataclasses.asdict(entry) for name, entry in manifest.artifacts.items()}
+    return encode_object(body, number=FORMAT_WITH_ARTIFACTS)
 
 
 def decode_shard(data: bytes, *, place: str) -> ShardManifest:
     """The manifest in the object `place`; raises CorruptObject or FutureSchema."""
-    body = parse_object(data, place=place)
+    body = parse_object(data, place=place, newest=FORMAT_WITH_ARTIFACTS)
     refuse_closed(body, place=place)
     try:
         return ShardManifest(
@@ -160,6 +169,7 @@ def decode_shard(data: bytes, *, place: str) -> ShardManifest:
             inputs=body["inputs"],
             attempt=body["attempt"],
             files=tuple(FileEntry(**entry) for entry in body["files"]),
+            artifacts={name: FileEntry(**entry) for name, entry in body.get("artifacts", {}).items()},
         )
     except (KeyError, TypeError, AttributeError, BadKey) as problem:
         raise CorruptObject(f"object {place!r} is no shard manifest: {problem!r}") from problem
@@ -224,14 +234,14 @@ def refuse_closed(body: Mapping[str, object], *, place: str) -> None:
         )
 
 
-def encode_object(body: Mapping[str, object]) -> bytes:
+def encode_object(body: Mapping[str, object], *, number: int = FORMAT) -> bytes:
     """The stored form of a JSON object: with its format number and a checksum of everything else in it."""
-    content = {"format": MANIFEST_FORMAT, **body}
+    content = {"format": number, **body}
     return canonical_json({**content, "checksum": file_sha256(canonical_json(content))})
 
 
 # The JSON of a manifest has values of several types; the decoders above turn it into typed fields at once.
-def parse_object(data: bytes, *, place: str) -> dict[str, Any]:
+def parse_object(data: bytes, *, place: str, newest: int = FORMAT) -> dict[str, Any]:
     """The JSON object stored at `place`; raises CorruptObject, or FutureSchema for a newer format."""
     try:
         body = json.loads(data)
@@ -239,19 +249,19 @@ def parse_object(data: bytes, *, place: str) -> dict[str, Any]:
         raise CorruptObject(f"object {place!r} is not JSON ({problem}): restore it from a copy") from problem
     if not isinstance(body, dict) or not isinstance(body.get("format"), int):
         raise CorruptObject(f"object {place!r} has no format number: it was not written by this program")
-    if body["format"] > MANIFEST_FORMAT:
+    if body["format"] > newest:
         raise FutureSchema(
-            f"object {place!r} has format {body['format']}, newer than {MANIFEST_FORMAT}: upgrade the program"
+            f"object {place!r} has format {body['format']}, newer than {newest}: upgrade the program"
         )
     content = {name: value for name, value in body.items() if name not in ("format", "checksum")}
-    if not _encodes_to(content, data):
+    if not _encodes_to(content, data, number=body["format"]):
         raise CorruptObject(f"object {place!r} does not have its checksum: restore it from a copy")
     return content
 
 
-def _encodes_to(content: Mapping[str, object], data: bytes) -> bool:
+def _encodes_to(content: Mapping[str, object], data: bytes, *, number: int) -> bool:
     """Encoding it again covers every byte, also those that mean the same to a JSON reader."""
     try:
-        return encode_object(content) == data
+        return encode_object(content, number=number) == data
     except ValueError:
         return False  # a changed digit can make a number infinite, which no object of ours holds

@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from storage.deep_verification import DeepReport, verify_deep
-from storage.listing import list_commits, require_experiment
+from storage.listing import readable_commits, require_experiment
 from storage.verification import verify
 from tasks.console import OUT, progress_bars
 from tasks.context import open_lake_store
@@ -24,8 +24,8 @@ def commit_by_commit(options: Options, experiment: str | None) -> int:
     """Every commit and its own files, manifests and side facts."""
     store = open_lake_store(options.load())
     require_experiment(store, experiment)
-    found = list(list_commits(store, experiment))
-    problems = [problem for commit in found for problem in verify(store, commit)]
+    found, unreadable = readable_commits(store, experiment)
+    problems = [*unreadable, *(problem for commit in found for problem in verify(store, commit))]
     _print_problems(problems)
     where = experiment or "the whole lake"
     OUT.print(f"{len(found)} commits of {where} verified, {len(problems)} problems", soft_wrap=True)

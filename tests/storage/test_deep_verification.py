@@ -255,3 +255,16 @@ def test_every_object_is_read_once(whole: LocalStore) -> None:
     verify_deep(Counting(whole, "", b""), None)
 
     assert sorted(read) == whole.list("")
+
+
+@pytest.mark.parametrize("experiment", ["shop", None])
+def test_behind_a_commit_that_cannot_be_read_the_rest_is_read_too(
+    store: LocalStore, experiment: str | None
+) -> None:
+    damaged = [key for key in store.list("shop/") if key.endswith("commit.json")][:2]
+    for key in damaged:
+        store.path(key).write_bytes(b"{half")
+
+    found = problems(store, experiment)
+
+    assert [key for key in damaged if any(f"{key!r} is not JSON" in text for text in found)] == damaged

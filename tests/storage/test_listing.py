@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from storage import commits
+from storage.commits import CommitKey
 from storage.errors import MissingExperiment
-from storage.listing import require_experiment
+from storage.listing import readable_commits, require_experiment
 from storage.local_store import LocalStore
 
 
@@ -23,3 +25,17 @@ def test_an_experiment_that_is_not_there_is_refused_with_those_that_are(tmp_path
 def test_a_lake_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingExperiment, match="holds nothing"):
         require_experiment(LocalStore(tmp_path / "typo"), None)
+
+
+def test_behind_a_commit_that_cannot_be_read_the_others_are_read(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    for iteration in range(3):
+        key = CommitKey("demo", "policy", iteration)
+        commits.commit(store, key, tables={}, parents={}, inputs={}, attempt="a")
+    store.path("demo/policy/iteration=0001/commit.json").write_bytes(b"{half")
+
+    found, problems = readable_commits(store, "demo")
+
+    assert [commit.key.iteration for commit in found] == [0, 2]
+    assert len(problems) == 1
+    assert "'demo/policy/iteration=0001/commit.json' is not JSON" in problems[0]
