@@ -15,6 +15,7 @@ from storage.errors import MissingPolicy
 from storage.objects import LakeStore
 from storage.paths import repository_root
 from tasks.config import Config
+from tasks.scratch import Scratch, open_scratch
 
 # The input of a commit whose policy is an adapter: the version whose weights it is added to.
 BASE_VERSION = "base_version"
@@ -45,6 +46,11 @@ class Context:
         """The lake of the configuration."""
         return open_lake_store(self.config)
 
+    @cached_property
+    def _scratch(self) -> Scratch:
+        place = work_root() / self.experiment / f"iteration={self.iteration:04d}"
+        return open_scratch(place, self.attempt)
+
     @property
     def duck(self) -> DuckSettings:
         """What DuckDB may use."""
@@ -68,8 +74,11 @@ class Context:
         return commits.read(self.store, self.key(kind, iteration))
 
     def work_folder(self, *parts: str) -> Path:
-        """A private scratch folder on local disk; anything in it can be made again from the lake."""
-        return work_root() / self.experiment / f"iteration={self.iteration:04d}" / Path(*parts)
+        """A scratch folder of this attempt on local disk; all in it can be made again from the lake.
+
+        Two attempts at once on one machine have two. What attempts left that were killed is removed.
+        """
+        return self._scratch.folder / Path(*parts)
 
     def policy_folder(self, version: registry.PolicyVersion) -> Path:
         """The weights of a registered version as a local folder that `from_pretrained` reads."""
