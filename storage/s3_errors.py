@@ -45,6 +45,7 @@ _CREDENTIALS = frozenset(
 _DENIED = frozenset(
     {"AccessDenied", "AllAccessDisabled", "AccountProblem", "InvalidObjectState", "403", "401"}
 )
+_BARE = frozenset({"401", "403"})  # of an answer without a body, as to a HEAD
 _ELSEWHERE = frozenset(
     {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301", "307"}
 )
@@ -141,13 +142,19 @@ def _refusal(code: str, status: int, request: Request) -> Exception:
     if code in _ELSEWHERE or status in {301, 307}:
         return StoreUnavailable(f"{what}: the bucket lies in another region; set AWS_REGION to it")
     if code in _DENIED or status in {401, 403}:
-        return _denied(what, request)
+        return _denied(what, code, request)
     if code in _AGAIN or status in _AGAIN_STATUS:
         return TryAgain(f"{status} {code}")
     return StoreUnavailable(f"{what}; look the code up in the manual of the store")
 
 
-def _denied(what: str, request: Request) -> StorageError:
+def _denied(what: str, code: str, request: Request) -> StorageError:
+    if code in _BARE:
+        return BadCredentials(
+            f"{what}: the store does not say why; either the credentials are not valid (renew "
+            "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN or the profile AWS_PROFILE), or "
+            "they have no right to the bucket (docs/s3.md lists all permissions)"
+        )
     if request.writes:
         return ReadOnlyLake(
             f"{what}: these credentials may not write there; allow s3:PutObject (docs/s3.md lists all "

@@ -128,7 +128,8 @@ def _adopted(attempt: Attempt, result: StageResult) -> StageResult:
     if winner is None or winner.attempt == context.attempt:
         return result
     LOG.warning("%s: attempt %s was first, its result is taken over", attempt.name, winner.attempt)
-    return replace(result, resumed=True)
+    # What this attempt measured is not what is committed.
+    return replace(result, resumed=True, figures={})
 
 
 def _keep(attempt: Attempt, lines: list[str], *, error: str, began: float, cpu: float) -> None:

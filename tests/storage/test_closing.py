@@ -6,10 +6,14 @@ import pytest
 
 from storage import commits
 from storage.commits import CommitKey
+from storage.deep_verification import verify_deep
 from storage.errors import ClosedIteration, MissingCommit
 from storage.listing import list_commits
 from storage.local_store import LocalStore
+from storage.manifests import shard_key
 from tests.storage.lake_rows import metrics
+from tests.storage.memory_store import InterruptedStore, MemoryStore
+from tests.storage.stores import Killed
 
 Q = CommitKey("sales", "q", 3)
 
@@ -67,6 +71,24 @@ def test_closing_twice_or_after_half_a_closing_ends_the_same(tmp_path: Path) -> 
     commits.close(half, Q, by="decide/0003")
 
     assert half.list("") == whole.list("")
+
+
+def test_half_a_closing_refuses_every_writer_and_is_whole_to_whoever_verifies() -> None:
+    store = MemoryStore()
+
+    def die(number: int, done: bool) -> None:
+        if done:
+            raise Killed
+
+    with pytest.raises(Killed):
+        commits.close(InterruptedStore(store, die), Q, by="decide/0003")
+
+    with pytest.raises(ClosedIteration, match="decide/0003"):
+        commits.commit(
+            store, Q, tables={"metrics": metrics(loss=0.5)}, parents={}, inputs={}, attempt="zombie"
+        )
+    assert store.list("") == [shard_key(Q, 0)]
+    assert verify_deep(store, None).problems == ()
 
 
 def test_a_closed_place_is_no_commit_for_readers(tmp_path: Path) -> None:

@@ -162,6 +162,17 @@ def test_a_child_forked_after_the_store_was_used_uses_it_too(moto_lake: str) -> 
     assert store.get("by/child") == b"2"
 
 
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_refusal_that_does_not_say_why_tells_to_look_at_the_credentials_too(writes: bool) -> None:
+    answer = {"Error": {"Code": "403"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+
+    problem = meaning(ClientError(answer, "HeadBucket"), Request("look-up", "s3://lake", writes=writes))
+
+    assert isinstance(problem, BadCredentials)
+    assert "renew AWS_ACCESS_KEY_ID" in str(problem)
+    assert "no right to the bucket (docs/s3.md" in str(problem)
+
+
 @pytest.fixture(params=["moto_lake", "ministack_lake"])
 def in_parts(request: pytest.FixtureRequest) -> S3Store:
     """A store that writes more than 5 MiB, the smallest part that S3 takes, in parts."""
@@ -187,6 +198,16 @@ def test_an_upload_that_was_never_finished_is_swept_when_it_is_old(ministack_lak
 
     assert list(store.sweep_unfinished(older_than_s=3600)) == []
     assert list(store.sweep_unfinished(older_than_s=-60)) == ["a/large"]
+    assert list(store.sweep_unfinished(older_than_s=-60)) == []
+
+
+def test_what_a_probe_left_is_swept_only_when_it_is_old(moto_lake: str) -> None:
+    store = opened(moto_lake)
+    left = {"Bucket": store.place.bucket, "Key": "lake/_probe/race-1"}
+    client(str(store.place.endpoint)).put_object(**left, Body=b"1")
+
+    assert list(store.sweep_unfinished(older_than_s=3600)) == []
+    assert list(store.sweep_unfinished(older_than_s=-60)) == ["_probe/race-1"]
     assert list(store.sweep_unfinished(older_than_s=-60)) == []
 
 

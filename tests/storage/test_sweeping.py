@@ -123,6 +123,15 @@ def test_leases_of_decided_iterations_go_once_nobody_holds_them() -> None:
     assert store.list("sales/_leases/") == ["sales/_leases/collect-0002-000.json"]
 
 
+def test_a_lease_of_a_decided_iteration_that_somebody_holds_is_no_garbage() -> None:
+    store = lake()
+    work(store, "collect-0001-000")
+
+    sweep = find_garbage(store, now_s=2 * DAY_S, grace_s=DAY_S)
+
+    assert [each.info.key for each in sweep.garbage if "/_leases/" in each.info.key] == []
+
+
 def test_what_was_named_since_the_look_is_not_deleted() -> None:
     store = lake()
     place = next(key for key in store.list(f"{OPEN.prefix}/shard=0001/") if "/turns-" in key)

@@ -1,19 +1,23 @@
 """One attempt at a time, its facts and its log in the lake, whether it succeeded or not."""
 
+import errno
 import logging
 import threading
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import pytest
 
 from storage import commits, exclusion, leases, run_logs
-from storage.errors import ClosedIteration
+from storage.errors import ClosedIteration, StorageFull
 from storage.facts import read_facts
+from storage.local_store import LocalStore, write_durably
 from storage.processes import this_process
 from tasks.attempts import Attempt, perform
 from tasks.context import Context, StageResult
 from tests.loop.tiny import tiny_config
+from tests.storage.lake_rows import metrics
 
 RESULT = StageResult("curate", "tiny/curated/0001", "digest", False, {"kept": 3})
 
@@ -141,3 +145,78 @@ def test_a_stage_stays_out_while_something_is_removed_from_the_lake(tmp_path: Pa
     stage.join(timeout=20)
 
     assert worked.is_set()
+
+
+def publish(context: Context, attempt: str) -> None:
+    """Some attempt claims the rows of the stage."""
+    commits.publish_shard(
+        context.store,
+        context.key("curated"),
+        shard=0,
+        tables={"metrics": metrics(loss=0.5)},
+        inputs={},
+        attempt=attempt,
+    )
+
+
+def test_what_another_attempt_claimed_first_is_taken_over_without_figures_of_ones_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempt = attempt_in(tmp_path)
+
+    def work() -> StageResult:
+        publish(attempt.context, "faster")
+        return RESULT
+
+    result = perform(attempt, work)
+
+    assert result == replace(RESULT, resumed=True, figures={})
+    assert "attempt faster was first, its result is taken over" in caplog.text
+    assert read_facts(attempt.context.store, attempt.context.key("curated")) == []
+
+
+def test_what_an_attempt_claimed_itself_is_its_own_result(tmp_path: Path) -> None:
+    attempt = attempt_in(tmp_path)
+
+    def work() -> StageResult:
+        publish(attempt.context, attempt.context.attempt)
+        return RESULT
+
+    assert perform(attempt, work) == RESULT
+    assert len(read_facts(attempt.context.store, attempt.context.key("curated"))) == 1
+
+
+class FactlessContext(Context):
+    """Its lake has no room for side facts."""
+
+    @cached_property
+    def store(self) -> LocalStore:
+        """As any other but for that."""
+
+        def write(path: Path, data: bytes) -> None:
+            if path.parent.name == "_facts":
+                raise OSError(errno.ENOSPC, "no space left")
+            write_durably(path, data)
+
+        return LocalStore(Path(self.config.lake.root), write=write)
+
+
+def test_side_facts_that_cannot_be_kept_are_a_failure_and_not_lost_in_silence(tmp_path: Path) -> None:
+    attempt = Attempt(FactlessContext(tiny_config(tmp_path), 1), "curate", None)
+
+    with pytest.raises(StorageFull, match="_facts"):
+        perform(attempt, lambda: RESULT)
+
+
+def test_an_error_whose_facts_cannot_be_kept_is_still_the_one_that_is_raised(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempt = Attempt(FactlessContext(tiny_config(tmp_path), 1), "curate", None)
+
+    def work() -> StageResult:
+        raise ValueError("no such column")
+
+    with pytest.raises(ValueError, match="no such column"):
+        perform(attempt, work)
+
+    assert "the error above is not kept in the lake: no space left" in caplog.text
