@@ -138,7 +138,7 @@ def sql_command(
     if script is not None:
         ask.write_script(options, script, iteration=iteration)
     else:
-        question = file.read_text(encoding="utf-8") if file else statement
+        question = ask.read_question(file) if file else statement
         ask.print_answer(options, question, rows=rows, iteration=iteration, form=form)
 
 

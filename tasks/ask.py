@@ -9,6 +9,7 @@ from rich.console import Console
 from storage.listing import absence
 from storage.warehouse import ask, open_lake, views_script
 from tasks import answer_text
+from tasks.config import ConfigError
 from tasks.context import duck_settings, open_lake_store
 from tasks.options import Options
 from tasks.plain_text import plain
@@ -39,6 +40,15 @@ def print_answer(
     if answer.more:
         # What reads CSV or JSON from the one must not read this.
         typer.echo(f"more than {rows} rows; ask for more with --rows", err=form != "table")
+
+
+def read_question(path: Path) -> str:
+    """The statement in the file; raises ConfigError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        why = "it is no text in UTF-8" if isinstance(problem, UnicodeDecodeError) else problem.strerror
+        raise ConfigError(f"--file {path}: {why}; name a text file with one SQL statement") from problem
 
 
 def write_script(options: Options, path: Path, *, iteration: int | None = None) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from storage.paths import repository_root
 from tasks import config as configuration
 from tasks.config import Algorithm, Config, ConfigError
 
@@ -51,7 +52,13 @@ def options_of(
         "credit.advantage": advantage,
     }
     given = {key: value for key, value in named.items() if value is not None}
-    return Options(config, {**given, **dict(map(_setting, settings or []))})
+    return Options(_found(config), {**given, **dict(map(_setting, settings or []))})
+
+
+def _found(config: Path) -> Path:
+    """The file as it was named, or where nothing lies there the one of the checkout with that name."""
+    beside = repository_root() / config
+    return beside if not config.exists() and beside.is_file() else config
 
 
 def _setting(text: str) -> tuple[str, Any]:  # Any: a JSON value

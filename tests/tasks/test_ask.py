@@ -12,6 +12,7 @@ from storage.paths import repository_root
 from storage.stores import open_store
 from storage.warehouse import views_script
 from tasks import ask
+from tasks.config import ConfigError
 from tasks.options import Options, options_of
 from tests.storage.servers import PASSWORD, USER
 from tests.storage.test_scans import fill
@@ -93,3 +94,14 @@ def test_a_script_for_a_bucket_says_how_to_get_in_and_holds_no_credentials(moto_
     assert f"'{moto_lake}/sales/rollouts/iteration=0000/" not in script
     assert USER not in script
     assert PASSWORD not in script
+
+
+def test_a_file_with_the_question_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "picture.sql").write_bytes(b"\xff\xfe\xff")
+
+    with pytest.raises(ConfigError, match=r"--file .*missing\.sql: No such file"):
+        ask.read_question(tmp_path / "missing.sql")
+    with pytest.raises(ConfigError, match=r"Is a directory; name a text file with one SQL statement"):
+        ask.read_question(tmp_path)
+    with pytest.raises(ConfigError, match=r"picture\.sql: it is no text in UTF-8"):
+        ask.read_question(tmp_path / "picture.sql")

@@ -39,3 +39,31 @@ def test_a_bare_word_is_a_string():
 def test_a_setting_without_key_or_value_shows_how_to_write_one(text: str):
     with pytest.raises(ConfigError, match="write KEY=VALUE"):
         options_of(FILE, settings=[text])
+
+
+def test_a_configuration_of_the_checkout_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert options_of(Path("configs/sales_small.toml")).load().experiment == "sales"
+
+
+def test_a_file_that_lies_where_it_was_named_comes_before_that_of_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "configs" / "sales_small.toml"
+    own.parent.mkdir()
+    own.write_text(FILE.read_text().replace('experiment = "sales"', 'experiment = "own"'))
+    monkeypatch.chdir(tmp_path)
+
+    assert options_of(Path("configs/sales_small.toml")).load().experiment == "own"
+
+
+def test_a_file_that_lies_nowhere_is_named_as_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ConfigError, match=r"^configs/no_such\.toml"):
+        options_of(Path("configs/no_such.toml")).load()
