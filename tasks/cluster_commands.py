@@ -2,22 +2,18 @@
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from itpo_core.trainers.openrlhf_flags import ENTRY, FlagValue, flag_values
 from tasks.config import Config
-from tasks.config_openrlhf import OpenRlhf, Server, Way, way_in
-from tasks.openrlhf import cluster_of, flags_of
+from tasks.config_openrlhf import OpenRlhf, Server
+from tasks.openrlhf import cluster_of, credit_of, flags_of
 
 RAY_PORT = 6379
 # What is put in place inside OpenRLHF, by the way in; `itpo_core.trainers.openrlhf_ray` reads it.
 CREDIT_VARIABLE = "ITPO_CREDIT"
-CREDITS: Mapping[Way, str] = MappingProxyType(
-    {"iterative_ppo": "stock", "committed": "committed", "online": "turns"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +89,7 @@ def _serve(server: Server) -> Command:
 
 
 def _train(config: Config, cluster: OpenRlhf, *, iteration: int) -> Command:
-    variables = {"env_vars": {CREDIT_VARIABLE: CREDITS[way_in(cluster, config.credit)]}}
+    variables = {"env_vars": {CREDIT_VARIABLE: credit_of(config)}}
     submit = ("ray", "job", "submit", "--address", cluster.head, "--runtime-env-json", json.dumps(variables))
     words = (*submit, "--", cluster.python, "-m", ENTRY)
     return Command("train", "anywhere", words, flag_values(flags_of(config, iteration)))

@@ -335,7 +335,8 @@ class Config(Section):
     def digest(self) -> str:
         """SHA-256 of everything that can change data; the lake's place, and no cluster, are no part of it."""
         idle = {"lake", "ray"} if self.openrlhf is not None else {"lake", "ray", "openrlhf"}
-        data = self.model_dump(mode="json", exclude=dict.fromkeys(idle, True) | PLACES)
+        places = {"openrlhf": set(OpenRlhf.places)} | PLACES
+        data = self.model_dump(mode="json", exclude=places | dict.fromkeys(idle, True))
         return hashlib.sha256(canonical_json(data).encode()).hexdigest()
 
 

@@ -48,15 +48,23 @@ class OpenRlhf(Section):
       training overlap, and the critic shares the GPUs that train.
     - `rollouts` (of all algorithms but iterative_ppo, which draws fresh replies): "committed" trains on the
       lake's conversations with their credit, one sample a conversation; "online" holds new ones inside.
-    - `reward`: the file of ours that calls Q inside the generating actors, or our service at `reward_url`;
-      both for iterative_ppo alone. What lies outside `reward_low` to `reward_high` is cut.
+    - `reward` of iterative_ppo: "agent" draws replies by our agent, token by token the policy's; "file" and
+      "http" leave that to OpenRLHF, on texts, and ask our file or OpenRLHF itself asks the service. That is
+      one of the stage's own, or the one at `reward_url`. What lies outside `reward_low` to `reward_high` is
+      cut.
     - `prompts_per_step` prompts with `samples_per_prompt` samples make one round; `batch` samples one
       optimiser step; `micro_batch` and `rollout_micro_batch` samples pass a GPU at once. `episodes` go over
       all prompts; train.epochs over the samples of one round.
     - `gap`: correction of the difference between vLLM's log-probabilities and the trainer's.
     - `stage_folder`: where data, weights and states lie, the same path on every node; `python`: the
-      interpreter there, in full, as a job starts with the head's PATH.
+      interpreter there, in full, as a job starts with the head's PATH. On "cpu" relative ones start at the
+      checkout. A training over `timeout_s` is ended.
+    - `examined` conversations of the parent are scored by parent and candidate, where the stage runs: the
+      evidence on divergence and entropy, whatever OpenRLHF logs.
+    - `device` "cpu": the environment of `make test-openrlhf`, for trials on a machine without a GPU.
     """
+
+    places = frozenset({"device", "stage_folder", "python", "head", "timeout_s", "server", "reward_url"})
 
     nodes: Positive = 1
     gpus_per_node: Positive = 8
@@ -71,7 +79,7 @@ class OpenRlhf(Section):
     queue_size: Positive = 1
 
     rollouts: Literal["committed", "online"] = "committed"
-    reward: Literal["file", "http"] = "file"
+    reward: Literal["agent", "file", "http"] = "agent"
     reward_url: str | None = None
     reward_low: float = -100.0
     reward_high: float = 100.0
@@ -110,8 +118,11 @@ class OpenRlhf(Section):
     save_every: Positive = 50
     states_kept: Positive = 2
     deterministic: bool = False
-    stage_folder: Annotated[str, Field(pattern=r"^/[^\s]*[^/\s]$")] = "/mnt/itpo"
-    python: Annotated[str, Field(pattern=r"^/\S+$")] = "/opt/itpo/.venv/bin/python"
+    examined: Positive = 64
+    device: Literal["gpu", "cpu"] = "gpu"
+    timeout_s: PositiveFloat = 86_400
+    stage_folder: Annotated[str, Field(pattern=r"^\S*[^/\s]$")] = "/mnt/itpo"
+    python: Annotated[str, Field(pattern=r"^\S+$")] = "/opt/itpo/.venv/bin/python"
     head: str = "http://ray-head:8265"
     server: Server | None = None  # users and judges; None: they need none, or run elsewhere
 
@@ -162,7 +173,12 @@ def has_critic_there(openrlhf: OpenRlhf, credit: Credit) -> bool:
 
 def fault_of_section(openrlhf: OpenRlhf) -> str | None:
     """Why the section's own keys cannot work together, with the remedy; None when they can."""
-    faults = {**_faults_of_shape(openrlhf), **_faults_of_batches(openrlhf), **_faults_of_step(openrlhf)}
+    faults = {
+        **_faults_of_places(openrlhf),
+        **_faults_of_shape(openrlhf),
+        **_faults_of_batches(openrlhf),
+        **_faults_of_step(openrlhf),
+    }
     return next((text for text, is_wrong in faults.items() if is_wrong), None)
 
 
@@ -177,7 +193,8 @@ def fault_of_cluster(
 ) -> str | None:
     """Why OpenRLHF cannot do what the other sections say, with the remedy; None when it can, or need not."""
     if openrlhf is None:
-        return None
+        lacks = train.trainer == "openrlhf_ray"
+        return 'train.trainer "openrlhf_ray" needs the section [openrlhf]: write one' if lacks else None
     faults = {
         **_faults_of_estimator(openrlhf, credit),
         **_faults_of_layout(openrlhf, credit),
@@ -210,12 +227,21 @@ def _faults_of_shape(own: OpenRlhf) -> dict[str, bool]:
         f"openrlhf.tensor_parallel {own.tensor_parallel} does not divide the {own.generating_gpus} GPUs of a "
         "node that generate: choose a divisor": own.generating_gpus % own.tensor_parallel != 0,
         'openrlhf.reward "http" needs openrlhf.reward_url, http://host:port/path': own.reward == "http"
-        and not (own.reward_url or "").startswith(("http://", "https://")),
-        f'openrlhf.reward_url {own.reward_url!r} with openrlhf.reward "file": leave it out, or '
-        'choose "http"': (own.reward == "file" and own.reward_url is not None),
+        and own.reward_url is None,
+        f"openrlhf.reward_url {own.reward_url!r} is no http://host:port/path": own.reward_url is not None
+        and not own.reward_url.startswith(("http://", "https://")),
         f"openrlhf.reward_low {own.reward_low} is not below openrlhf.reward_high {own.reward_high}": (
             own.reward_low >= own.reward_high
         ),
+    }
+
+
+def _faults_of_places(own: OpenRlhf) -> dict[str, bool]:
+    named = {"stage_folder": own.stage_folder, "python": own.python}
+    return {
+        f'openrlhf.{name} "{path}" with openrlhf.device "gpu": write the path in full, as it is on '
+        "every node": own.device == "gpu" and not path.startswith("/")
+        for name, path in named.items()
     }
 
 
@@ -293,11 +319,15 @@ def _faults_of_committed(own: OpenRlhf) -> dict[str, bool]:
 def _faults_of_layout(own: OpenRlhf, credit: Credit) -> dict[str, bool]:
     way, has_critic = way_in(own, credit), has_critic_there(own, credit)
     return {
-        f'openrlhf.reward "http" with credit.algorithm "{credit.algorithm.value}": only iterative_ppo asks a '
-        "reward for single replies; leave it out": own.reward == "http" and way != "iterative_ppo",
+        f'openrlhf.reward "{own.reward}" with credit.algorithm "{credit.algorithm.value}": only '
+        "iterative_ppo asks a reward for single replies; leave it out": own.reward != "agent" and way != "iterative_ppo",
         f'openrlhf.layout "async" with openrlhf.rollouts "{own.rollouts}": our credit is put in place of the '
         'trainer that takes turns with the engines; use "split"': own.layout == "async"
         and way != "iterative_ppo",
+        'openrlhf.layout "async" with openrlhf.reward "agent", which is put in place of the trainer that '
+        'takes turns with the engines; use "split", or "file" or "http"': own.layout == "async"
+        and way == "iterative_ppo"
+        and own.reward == "agent",
         f"openrlhf.critic_gpus {own.critic_gpus}, but OpenRLHF trains no critic here: leave it out": (
             own.critic_gpus is not None and not has_critic
         ),
@@ -321,6 +351,9 @@ def _faults_of_train(own: OpenRlhf, train: Train) -> dict[str, bool]:
         "leave it out": train.sequence != "conversation",
         f'train.numbers "{train.numbers}" with [openrlhf]: write the numbers out': train.numbers
         != "configured",
+        "train.lora with [openrlhf], which has adapters of its own: set openrlhf.lora_rank": (
+            train.lora is not None
+        ),
         f"train.dynamic_filter with openrlhf.samples_per_prompt {own.samples_per_prompt}: one sample never "
         'varies; hold conversations "online", two or more of a prompt, or leave it out': train.dynamic_filter
         and own.samples_per_prompt < 2,

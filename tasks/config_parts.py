@@ -14,13 +14,15 @@ Bytes = Annotated[str, StringConstraints(pattern=r"^(\d*[1-9]\d*(\.\d+)?|0\.\d*[
 
 class Section(BaseModel):
     """`later` names keys that came after lakes had been filled: at their default they change nothing, so they
-    are no part of what a stage commits under, and a lake from before them is gone on with."""
+    are no part of what a stage commits under, and a lake from before them is gone on with. `places` names
+    keys that say where and how long, never what: they are no part of it either."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     later: ClassVar[frozenset[str]] = frozenset()
+    places: ClassVar[frozenset[str]] = frozenset()
 
     def committed(self) -> dict[str, Any]:  # Any: JSON values
-        """The section as JSON, without later keys that are at their default."""
+        """The section as JSON, without places and without later keys that are at their default."""
         fields, values = type(self).model_fields, dict(self)
         idle = {name for name in self.later if values[name] == fields[name].default}
-        return self.model_dump(mode="json", exclude=idle)
+        return self.model_dump(mode="json", exclude=idle | self.places)

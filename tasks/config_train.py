@@ -49,7 +49,7 @@ class Train(Section):
             "lora",
         }
     )
-    trainer: Literal["torch_local"] = "torch_local"
+    trainer: Literal["torch_local", "openrlhf_ray"] = "torch_local"  # the second one as [openrlhf] says
     epochs: Positive = 3
     minibatch: Positive = 96
     learning_rate: PositiveFloat = 1e-3

@@ -8,9 +8,14 @@ from typing import Literal
 from itpo_core.identifiers import derive_seed
 from itpo_core.policy_losses import decayed
 from itpo_core.trainers.openrlhf_flags import OpenRlhfFlags
+from itpo_core.trainers.openrlhf_job import Credit
+from storage.paths import repository_root
 from tasks.config import Config, ConfigError
 from tasks.config_openrlhf import ESTIMATORS, OpenRlhf, Way, has_critic_there, way_in
 
+CREDITS: Mapping[Way, Credit] = MappingProxyType(
+    {"iterative_ppo": "replies", "committed": "committed", "online": "turns"}
+)
 MISSING = "the configuration has no section [openrlhf]: write one, or start from configs/cluster_8gpu.toml"
 # name of the correction -> OpenRLHF's level and mode
 GAPS: Mapping[str, tuple[Literal["off", "token", "seq"], Literal["mask", "clip"] | None]] = MappingProxyType(
@@ -27,8 +32,8 @@ GAPS: Mapping[str, tuple[Literal["off", "token", "seq"], Literal["mask", "clip"]
 class Staged:
     """Paths of one candidate's training, the same on every node.
 
-    The folder is named by experiment, iteration and the digest of the configuration, so that a state is only
-    ever resumed by the training that left it.
+    The folder is named by experiment, iteration, the digest of the configuration and, in a run, that of the
+    commits it is made from, so that a state is only ever resumed by the training that left it.
     """
 
     folder: str
@@ -46,7 +51,7 @@ class Staged:
     @property
     def committed(self) -> str:
         """The rows of the committed batch beside it."""
-        return f"{self.folder}/prompts.jsonl"
+        return f"{self.folder}/batch/prompts.jsonl"
 
     @property
     def reward_file(self) -> str:
@@ -61,7 +66,7 @@ class Staged:
     @property
     def candidate(self) -> str:
         """Where the trained weights are written."""
-        return f"{self.folder}/candidate"
+        return f"{self.folder}/made"
 
     @property
     def state(self) -> str:
@@ -94,15 +99,28 @@ def cluster_of(config: Config) -> OpenRlhf:
     return config.openrlhf
 
 
-def staged(config: Config, iteration: int) -> Staged:
-    """Where the files of this iteration's training lie on the cluster."""
-    name = f"{iteration:04d}-{config.digest[:12]}"
-    return Staged(f"{cluster_of(config).stage_folder}/{config.experiment}/{name}")
+def staged(config: Config, iteration: int, *, made_from: str = "") -> Staged:
+    """Where the files of this iteration's training lie on the cluster; `made_from` names what it reads."""
+    name = "-".join(part for part in (f"{iteration:04d}", config.digest[:12], made_from) if part)
+    root = located(cluster_of(config), cluster_of(config).stage_folder)
+    return Staged(f"{root}/{config.experiment}/{name}")
 
 
-def flags_of(config: Config, iteration: int) -> OpenRlhfFlags:
+def credit_of(config: Config) -> Credit:
+    """What is put in place inside OpenRLHF."""
+    cluster = cluster_of(config)
+    credit = CREDITS[way_in(cluster, config.credit)]
+    return "stock" if credit == "replies" and cluster.reward != "agent" else credit
+
+
+def located(cluster: OpenRlhf, path: str) -> str:
+    """A path of the section in full: on CPUs relative ones start at the checkout."""
+    return str(repository_root() / path) if cluster.device == "cpu" else path
+
+
+def flags_of(config: Config, iteration: int, *, place: Staged | None = None) -> OpenRlhfFlags:
     """Everything that OpenRLHF is told. Raises ConfigError without a cluster."""
-    cluster, place = cluster_of(config), staged(config, iteration)
+    cluster, place = cluster_of(config), place or staged(config, iteration)
     flags = OpenRlhfFlags(
         policy=place.policy,
         prompts=place.prompts,
@@ -167,11 +185,14 @@ def _with_way_in(flags: OpenRlhfFlags, config: Config, *, cluster: OpenRlhf, pla
     flags = replace(flags, reward_clip=(cluster.reward_low, cluster.reward_high))
     way = way_in(cluster, config.credit)
     if way == "online":
-        return replace(flags, agent_file=place.agent_file)
+        return replace(flags, agent_file=place.agent_file, chat_template=False)
     if way == "committed":
-        # Nothing is asked of the reward file, but without one OpenRLHF starts a reward model.
-        return replace(flags, prompts=place.committed, reward_url=place.reward_file, chat_template=False)
-    return replace(flags, reward_url=cluster.reward_url or place.reward_file)
+        # Nothing is asked of the agent, but without one or a reward OpenRLHF starts a reward model.
+        return replace(flags, prompts=place.committed, agent_file=place.agent_file, chat_template=False)
+    if cluster.reward == "agent":
+        return replace(flags, agent_file=place.agent_file, chat_template=False)
+    asked = cluster.reward_url if cluster.reward == "http" else place.reward_file
+    return replace(flags, reward_url=asked, chat_template=False)
 
 
 def _with_shape(flags: OpenRlhfFlags, cluster: OpenRlhf) -> OpenRlhfFlags:
@@ -191,9 +212,11 @@ def _with_shape(flags: OpenRlhfFlags, cluster: OpenRlhf) -> OpenRlhfFlags:
 
 
 def _with_engines(flags: OpenRlhfFlags, config: Config, *, cluster: OpenRlhf) -> OpenRlhfFlags:
+    # Nothing is generated for committed rollouts; OpenRLHF packs samples only where it has engines.
+    is_silent = way_in(cluster, config.credit) == "committed" and not cluster.packing
     return replace(
         flags,
-        engines=cluster.engines,
+        engines=0 if is_silent else cluster.engines,
         engine_tensor_parallel=cluster.tensor_parallel,
         engine_memory_share=cluster.engine_memory_share,
         engine_eager=cluster.engine_eager,

@@ -16,11 +16,13 @@ from itpo_core.trainers.base import PolicySettings, Trainer, TrainingBatch, Trai
 from storage import commits, registry, weights
 from storage.commits import Commit
 from storage.registry import PolicyVersion
-from tasks import improve
-from tasks.config import Train
+from tasks import improve, openrlhf_histories, openrlhf_training
+from tasks.config import Config, Train
 from tasks.config_engine import gap_inputs
+from tasks.config_openrlhf import Way, way_in
 from tasks.context import BASE_VERSION, Context, StageResult, finished
 from tasks.metrics import figures_of, metrics_table
+from tasks.openrlhf import cluster_of
 from tasks.training import Job, Progress, Row, SpokenTurns, spoken_turns
 
 # "token_mean" stands for the profile's own, which `loss_settings` puts in its place.
@@ -29,17 +31,21 @@ AGGREGATIONS = {"profile": "token_mean", "dr_grpo": "token_sum_norm"}
 
 @dataclass(frozen=True, slots=True)
 class PolicyStep:
-    """One way to make a candidate: commits it reads besides credit and parent, its settings, the work."""
+    """One way to make a candidate: commits it reads besides credit and parent, its settings, the work.
+
+    `tidy` is called once the candidate is committed.
+    """
 
     sources: Callable[[Context], Mapping[str, Commit]]
     sections: Sequence[str]
     train: Callable[[Context, Job], TrainingResult]
+    tidy: Callable[[Context, Job], None] = lambda context, job: None
 
 
 def run(context: Context, *, on_progress: Progress | None = None) -> StageResult:
     """Commit the candidate's weights with its metrics, and register it."""
     parent = parent_version(context)
-    step = STEPS.get(context.config.credit.algorithm.value, CREDITED)
+    step = step_of(context.config)
     sources = {
         "credit": context.read("credit"),
         "policy": context.read("policy", parent.iteration),
@@ -63,6 +69,7 @@ def run(context: Context, *, on_progress: Progress | None = None) -> StageResult
     result = step.train(context, job)
     commit = commit_candidate(context, result, job=job, inputs=inputs)
     register(context, commit, parent=parent.name)
+    step.tidy(context, job)
     return finished("train_policy", commit, resumed=False, figures=dict(result.summary))
 
 
@@ -101,13 +108,31 @@ def credited_sources(context: Context) -> dict[str, Commit]:
     return {"reference": context.read("policy", 0)} if needs_reference(policy_settings(context)) else {}
 
 
+def no_sources(context: Context) -> dict[str, Commit]:
+    """Nothing more: OpenRLHF's divergence is from the policy that its training starts from."""
+    return {}
+
+
 def train_on_credit(context: Context, job: Job) -> TrainingResult:
-    """Run the configured trainer, which is blind to the algorithm, on credited turns."""
+    """Run the local trainer, which is blind to the algorithm, on credited turns."""
     settings = carried_on(context, policy_settings(context), parent=job.sources["policy"])
+    return _train_on_credit(context, job, trainer=local_trainer(context.config.train), settings=settings)
+
+
+def train_on_credit_by_openrlhf(context: Context, job: Job) -> TrainingResult:
+    """Run OpenRLHF on credited turns; a profile says how they were credited, the step is OpenRLHF's."""
+    trainer = openrlhf_training.committed_trainer(context, job)
+    settings = openrlhf_training.committed_step(context, configured_step(context))
+    return _train_on_credit(context, job, trainer=trainer, settings=settings)
+
+
+def _train_on_credit(
+    context: Context, job: Job, *, trainer: Trainer, settings: PolicySettings
+) -> TrainingResult:
     batch = training_batch(context, spoken_turns(context, job.sources["credit"]))
     if needs_reference(settings):
         batch = with_reference(context, batch, reference=job.sources["reference"])
-    return trainer(context.config.train).train(
+    return trainer.train(
         batch,
         parent_version=job.parent.name,
         start_folder=context.policy_folder(job.parent),
@@ -215,11 +240,6 @@ def carried_on(context: Context, settings: PolicySettings, *, parent: Commit) ->
     return replace(settings, kl_weight=figures_of(context.store, parent)["train_policy/kl_weight_last"])
 
 
-def trainer(settings: Train) -> Trainer:
-    """The configured trainer."""
-    return TRAINERS[settings.trainer](settings)
-
-
 def register(context: Context, commit: Commit, *, parent: str | None) -> None:
     """Put the candidate into the registry; a version that is there already stays as it is."""
     registry.register_candidate(
@@ -235,7 +255,8 @@ def register(context: Context, commit: Commit, *, parent: str | None) -> None:
     )
 
 
-def _torch_local(settings: Train) -> Trainer:
+def local_trainer(settings: Train) -> Trainer:
+    """The trainer in this process, of whole weights or of an adapter."""
     from itpo_core.lora import LoraSettings
     from itpo_core.trainers.torch_local import TorchLocalTrainer
 
@@ -243,9 +264,32 @@ def _torch_local(settings: Train) -> Trainer:
     return TorchLocalTrainer(None if lora is None else LoraSettings(lora.rank, lora.alpha, lora.targets))
 
 
-TRAINERS: dict[str, Callable[[Train], Trainer]] = {"torch_local": _torch_local}
+def step_of(config: Config) -> PolicyStep:
+    """The way to make a candidate that the configuration means."""
+    return STEPS[config.train.trainer](config)
+
+
+def _local_step(config: Config) -> PolicyStep:
+    return LOCAL_STEPS.get(config.credit.algorithm.value, CREDITED)
+
+
+def _openrlhf_step(config: Config) -> PolicyStep:
+    return OPENRLHF_STEPS[way_in(cluster_of(config), config.credit)]
+
 
 CREDITED = PolicyStep(credited_sources, ("train",), train_on_credit)
-STEPS: dict[str, PolicyStep] = {
+LOCAL_STEPS: dict[str, PolicyStep] = {
     "iterative_ppo": PolicyStep(improve.sources, ("improve", "sampling"), improve.train)
+}
+OPENRLHF_STEPS: dict[Way, PolicyStep] = {
+    "committed": PolicyStep(
+        no_sources, ("train", "openrlhf"), train_on_credit_by_openrlhf, openrlhf_training.tidy
+    ),
+    "iterative_ppo": PolicyStep(
+        improve.sources, ("improve", "sampling", "openrlhf"), openrlhf_histories.train, openrlhf_training.tidy
+    ),
+}
+STEPS: dict[str, Callable[[Config], PolicyStep]] = {
+    "torch_local": _local_step,
+    "openrlhf_ray": _openrlhf_step,
 }

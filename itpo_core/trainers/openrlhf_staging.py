@@ -15,6 +15,7 @@ CONFIG, GENERATION, TOKENIZER, TOKENIZER_CONFIG = (
     "tokenizer_config.json",
 )
 TEMPLATE = "chat_template.jinja"
+AGENT_FILE, REWARD_FILE = "agent.py", "reward.py"
 CODE_FILE = "plain_tokenizer.py"
 CODE = '''"""tokenizer.json as it stands: for a model type whose own tokenizer would rebuild it."""
 
@@ -42,6 +43,13 @@ def stage_policy(folder: Path, target: Path) -> None:
         named["auto_map"] = {"AutoTokenizer": [None, f"{Path(CODE_FILE).stem}.PlainTokenizer"]}
         path.write_text(json.dumps(named, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         (target / CODE_FILE).write_text(CODE, encoding="utf-8")
+
+
+def stage_code(folder: Path) -> None:
+    """The agent and the reward file, which OpenRLHF loads by path on every node."""
+    trainers = Path(__file__).parent
+    shutil.copyfile(trainers / "openrlhf_agent.py", folder / AGENT_FILE)
+    shutil.copyfile(trainers.parent / "rewards" / "openrlhf_reward.py", folder / REWARD_FILE)
 
 
 def take_candidate(made: Path, target: Path, *, parent: Path) -> None:

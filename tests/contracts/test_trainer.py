@@ -1,4 +1,8 @@
-"""What every `Trainer` has to do; a new one joins by a line in TRAINERS."""
+"""What every `Trainer` has to do; a new one joins by a line in TRAINERS.
+
+OpenRLHF's own runs take a minute each and an environment of their own: `make test-openrlhf`. What it refuses
+before it starts is asked of it with the others.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,18 +19,33 @@ from itpo_core.trainers.base import PolicySettings, Trainer, TrainingBatch, Trai
 from itpo_core.trainers.checks import rows_of
 from itpo_core.trainers.torch_local import TorchLocalTrainer
 from tests.itpo_core.tiny_models import streams
+from tests.openrlhf.on_cpu import openrlhf_on_cpu
 
 LORA = LoraSettings(rank=4, alpha=8.0, targets=("q_proj", "v_proj", "down_proj"))
-TRAINERS: dict[str, Callable[[], Trainer]] = {
+LOCAL: dict[str, Callable[[], Trainer]] = {
     "torch_local": TorchLocalTrainer,
     "torch_local_lora": lambda: TorchLocalTrainer(LORA),
 }
+TRAINERS = {**LOCAL, "openrlhf_ray": openrlhf_on_cpu}
+SLOW = {"openrlhf_ray": (pytest.mark.e2e, pytest.mark.timeout(3600))}
 SETTINGS = PolicySettings(epochs=2, minibatch_conversations=4, learning_rate=1e-3, seed=3)
 ROWS = 8
 
 
-@pytest.fixture(params=TRAINERS)
+@pytest.fixture(params=[pytest.param(name, marks=SLOW.get(name, ())) for name in TRAINERS])
 def trainer(request: pytest.FixtureRequest) -> Trainer:
+    return TRAINERS[request.param]()
+
+
+@pytest.fixture(params=LOCAL)
+def local_trainer(request: pytest.FixtureRequest) -> Trainer:
+    """One whose step is this project's own, with all its figures and its epochs to go on from."""
+    return LOCAL[request.param]()
+
+
+@pytest.fixture(params=TRAINERS)
+def unasked(request: pytest.FixtureRequest) -> Trainer:
+    """A trainer that never comes to training."""
     return TRAINERS[request.param]()
 
 
@@ -95,11 +114,11 @@ def test_praised_tokens_become_likelier_and_blamed_ones_less_likely(
     assert change_BT[batch.advantages_BT < 0].mean() < 0
 
 
-def test_without_credit_no_weight_moves(trainer: Trainer, start: Path, tmp_path: Path) -> None:
+def test_without_credit_no_weight_moves(local_trainer: Trainer, start: Path, tmp_path: Path) -> None:
     batch = make_batch(start, first_turn=0.0, second_turn=0.0)
     settings = dataclasses.replace(SETTINGS, kl_weight=0.0)
 
-    run(trainer, batch, start=start, out=tmp_path / "candidate", settings=settings)
+    run(local_trainer, batch, start=start, out=tmp_path / "candidate", settings=settings)
 
     before, after = (load_policy(folder)[0].state_dict() for folder in (start, tmp_path / "candidate"))
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -140,11 +159,11 @@ def test_the_gap_to_the_rollouts_log_probabilities_is_reported(
     assert off["logprob_gap_mean"] == pytest.approx(0.5 / (4 * ROWS), abs=1e-5)
 
 
-def test_every_step_is_told_and_recorded(trainer: Trainer, start: Path, tmp_path: Path) -> None:
+def test_every_step_is_told_and_recorded(local_trainer: Trainer, start: Path, tmp_path: Path) -> None:
     told = list[tuple[int, int]]()
 
     result = run(
-        trainer,
+        local_trainer,
         make_batch(start),
         start=start,
         out=tmp_path / "c",
@@ -159,17 +178,21 @@ def test_every_step_is_told_and_recorded(trainer: Trainer, start: Path, tmp_path
 
 
 def test_a_killed_training_called_again_ends_bit_for_bit_the_same(
-    trainer: Trainer, start: Path, tmp_path: Path
+    local_trainer: Trainer, start: Path, tmp_path: Path
 ) -> None:
     batch = make_batch(start)
-    whole = run(trainer, batch, start=start, out=tmp_path / "whole")
+    whole = run(local_trainer, batch, start=start, out=tmp_path / "whole")
 
     with pytest.raises(KeyboardInterrupt):
-        run(trainer, batch, start=start, out=tmp_path / "broken", on_step=stop_at(3))
+        run(local_trainer, batch, start=start, out=tmp_path / "broken", on_step=stop_at(3))
     assert not (tmp_path / "broken").exists()
     told = list[int]()
     resumed = run(
-        trainer, batch, start=start, out=tmp_path / "broken", on_step=lambda done, total: told.append(done)
+        local_trainer,
+        batch,
+        start=start,
+        out=tmp_path / "broken",
+        on_step=lambda done, total: told.append(done),
     )
 
     assert told == [3, 4]
@@ -177,17 +200,33 @@ def test_a_killed_training_called_again_ends_bit_for_bit_the_same(
     assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
 
 
-def test_a_killed_training_goes_on_with_its_adaptive_weight(
+def test_a_training_broken_off_and_called_again_ends_as_an_unbroken_one(
     trainer: Trainer, start: Path, tmp_path: Path
+) -> None:
+    batch = make_batch(start)
+    whole = run(trainer, batch, start=start, out=tmp_path / "whole")
+
+    with pytest.raises(KeyboardInterrupt):
+        run(trainer, batch, start=start, out=tmp_path / "broken", on_step=stop_at(1))
+    assert not (tmp_path / "broken").exists()
+    again = run(trainer, batch, start=start, out=tmp_path / "broken")
+
+    assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
+    assert again.summary["final_kl"] == whole.summary["final_kl"] > 0
+    assert len(again.steps) == again.summary["steps"] == whole.summary["steps"]
+
+
+def test_a_killed_training_goes_on_with_its_adaptive_weight(
+    local_trainer: Trainer, start: Path, tmp_path: Path
 ) -> None:
     batch = make_batch(start)
     adaptive = AdaptiveKl(target=1e-3, horizon=50)
     settings = dataclasses.replace(SETTINGS, adaptive_kl=adaptive, kl_weight=0.5, micro_batch=3)
-    whole = run(trainer, batch, start=start, out=tmp_path / "whole", settings=settings)
+    whole = run(local_trainer, batch, start=start, out=tmp_path / "whole", settings=settings)
 
     with pytest.raises(KeyboardInterrupt):
-        run(trainer, batch, start=start, out=tmp_path / "broken", settings=settings, on_step=stop_at(3))
-    resumed = run(trainer, batch, start=start, out=tmp_path / "broken", settings=settings)
+        run(local_trainer, batch, start=start, out=tmp_path / "broken", settings=settings, on_step=stop_at(3))
+    resumed = run(local_trainer, batch, start=start, out=tmp_path / "broken", settings=settings)
 
     assert resumed == whole
     assert whole.steps[2]["kl_weight"] == whole.steps[1]["kl_weight_next"] != 0.5
@@ -237,24 +276,24 @@ def test_other_inputs_do_not_resume_what_was_broken_off(
 
 @pytest.mark.parametrize("versions", [frozenset({"v1"}), frozenset({"v0", "v1"}), frozenset[str]()])
 def test_a_batch_that_the_parent_did_not_speak_alone_is_refused(
-    trainer: Trainer, start: Path, tmp_path: Path, versions: frozenset[str]
+    unasked: Trainer, start: Path, tmp_path: Path, versions: frozenset[str]
 ) -> None:
     batch = dataclasses.replace(make_batch(start), policy_versions=versions)
 
     with pytest.raises(ValueError, match="the parent is 'v0'"):
-        run(trainer, batch, start=start, out=tmp_path / "candidate")
+        run(unasked, batch, start=start, out=tmp_path / "candidate")
 
     assert not (tmp_path / "candidate").exists()
 
 
 def test_a_loss_that_is_no_number_is_an_error_and_leaves_nothing(
-    trainer: Trainer, start: Path, tmp_path: Path
+    local_trainer: Trainer, start: Path, tmp_path: Path
 ) -> None:
     batch = make_batch(start)
     settings = dataclasses.replace(SETTINGS, learning_rate=1e38)
 
     with pytest.raises(ArithmeticError, match="lower the learning rate"):
-        run(trainer, batch, start=start, out=tmp_path / "candidate", settings=settings)
+        run(local_trainer, batch, start=start, out=tmp_path / "candidate", settings=settings)
 
     assert [path.name for path in tmp_path.iterdir()] == ["start"]
 
@@ -270,22 +309,22 @@ def test_a_loss_that_is_no_number_is_an_error_and_leaves_nothing(
     ],
 )
 def test_a_batch_that_contradicts_itself_is_refused_with_the_place(
-    trainer: Trainer, start: Path, tmp_path: Path, change: dict[str, torch.Tensor], message: str
+    unasked: Trainer, start: Path, tmp_path: Path, change: dict[str, torch.Tensor], message: str
 ) -> None:
     batch = dataclasses.replace(make_batch(start), **change)
 
     with pytest.raises(ValueError, match=message):
-        run(trainer, batch, start=start, out=tmp_path / "candidate")
+        run(unasked, batch, start=start, out=tmp_path / "candidate")
 
 
 def test_a_folder_that_holds_something_else_is_not_overwritten(
-    trainer: Trainer, start: Path, tmp_path: Path
+    unasked: Trainer, start: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.txt").write_text("mine")
 
     with pytest.raises(FileExistsError, match="holds other files"):
-        run(trainer, make_batch(start), start=start, out=tmp_path / "taken")
+        run(unasked, make_batch(start), start=start, out=tmp_path / "taken")
 
     assert (tmp_path / "taken" / "thesis.txt").read_text() == "mine"
 

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from itpo_core.trainers.openrlhf_flags import ENTRY, argv
 from storage.paths import repository_root
 from tasks.__main__ import app
-from tasks.cluster_commands import CREDITS, commands
+from tasks.cluster_commands import commands
+from tasks.openrlhf import CREDITS
 from tasks.config import load
 from tasks.openrlhf import flags_of
 from tests.itpo_core.trainers.openrlhf_source import parsed, placement
@@ -58,7 +59,7 @@ def test_the_iteration_names_the_folders():
 
 
 @pytest.mark.parametrize(
-    ("config", "credit"), [(NODE, "stock"), (NODES, "turns"), (CONFIGS / "paper_itpo_math.toml", "committed")]
+    ("config", "credit"), [(NODE, "replies"), (NODES, "turns"), (CONFIGS / "paper_itpo_math.toml", "committed")]
 )
 def test_the_job_says_which_credit_is_put_in_place(config: Path, credit: str):
     train = commands(load(config), 1)[-1]

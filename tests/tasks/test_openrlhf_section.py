@@ -19,6 +19,11 @@ PLAIN = 'experiment = "shop"\n[credit]\nprofile = "openrlhf"\n'
 WAYS: Mapping[str, Mapping[str, object]] = {
     "iterative, critic": {"credit.algorithm": "iterative_ppo", "credit.advantage": "ppo"},
     "iterative, group": {"credit.algorithm": "iterative_ppo", "openrlhf.samples_per_prompt": 8},
+    "iterative, texts": {
+        "credit.algorithm": "iterative_ppo",
+        "openrlhf.samples_per_prompt": 8,
+        "openrlhf.reward": "file",
+    },
     "iterative, service": {
         "credit.algorithm": "iterative_ppo",
         "credit.advantage": "rloo",
@@ -37,7 +42,7 @@ SHAPES: Mapping[str, Mapping[str, object]] = {
     "engines over two": {"openrlhf.tensor_parallel": 2},
     "split": {"openrlhf.layout": "split", "openrlhf.engine_gpus": 4},
     "split nodes": {"openrlhf.layout": "split", "openrlhf.engine_gpus": 6, "openrlhf.nodes": 2},
-    "async": {"openrlhf.layout": "async", "openrlhf.engine_gpus": 4},
+    "async": {"openrlhf.layout": "async", "openrlhf.engine_gpus": 4, "openrlhf.reward": "file"},
 }
 ADAPTERS: Mapping[str, Mapping[str, object]] = {
     "whole": {},
@@ -200,13 +205,21 @@ REFUSED = {
     'set it to "openrlhf"': WAYS["iterative, group"] | {"credit.profile": "safe"},
     "never discounts": WAYS["iterative, group"] | {"credit.gamma": 0.9},
     "rewards by turn go into": {"openrlhf.rollouts": "online", "openrlhf.samples_per_prompt": 8},
-    'use "split"': {"openrlhf.rollouts": "online", "credit.advantage": "reinforce_pp", **SHAPES["async"]},
+    'use "split"': {"openrlhf.rollouts": "online", "credit.advantage": "reinforce_pp", **SHAPES["async"], "openrlhf.reward": "agent"},
     "a sample is a conversation": {"openrlhf.samples_per_prompt": 8},
     'knows "ppo" and "gspo"': {"train.policy_loss": "cispo"},
     "divides by no constant length": {"train.aggregation": "dr_grpo", "train.norm_tokens": 64},
     "one sample never varies": {"train.dynamic_filter": True},
     "leaves a prompt no room": {"sampling.max_new_tokens": 256},
     "sampling.temperature 0": {"sampling.temperature": 0.0},
+    'with openrlhf.reward "agent"': {
+        **WAYS["iterative, group"],
+        **SHAPES["split"],
+        "openrlhf.layout": "async",
+    },
+    "write the path in full": {"openrlhf.python": ".venv-openrlhf/bin/python"},
+    "is no http": WAYS["iterative, group"] | {"openrlhf.reward_url": "host:9000"},
+    "set openrlhf.lora_rank": {"train.lora": {"rank": 4}},
 }
 
 

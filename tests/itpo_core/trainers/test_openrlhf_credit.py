@@ -48,9 +48,12 @@ def test_a_staged_row_is_read_by_place_and_without_padding(tmp_path: Path) -> No
     assert row.reward == 0.0
 
 
-def test_a_batch_without_rewards_is_not_staged(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no reward_B"):
-        stage_batch(replace(batch(), reward_B=None), tmp_path)
+def test_a_reward_that_is_not_known_is_no_number_and_never_a_zero(tmp_path: Path) -> None:
+    stage_batch(replace(batch(), reward_B=None), tmp_path)
+
+    row = committed_row(CommittedRow(str(tmp_path / "batch.safetensors"), 1).label())
+
+    assert row.reward != row.reward
 
 
 def test_credit_that_is_no_number_is_not_staged(tmp_path: Path) -> None:

@@ -1,22 +1,21 @@
 """OpenRLHF as a job: its log, what proves that it stepped, and what it may not do unnoticed."""
 
+import os
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
-from itpo_core.trainers.base import PolicySettings
 from itpo_core.trainers.openrlhf_flags import OpenRlhfFlags
-from itpo_core.trainers.openrlhf_job import (
-    OpenRlhfFailedError,
-    OpenRlhfJob,
-    check_settings,
-    checked_result,
-    committed_flags,
-    steps_of,
-)
+from itpo_core.trainers.openrlhf_job import OpenRlhfFailedError, OpenRlhfJob, checked_result, steps_of
 
+T = TypeVar("T")
 FLAGS = OpenRlhfFlags(policy="p", prompts="x", out_folder="o", state_folder="s", micro_batch=4)
 LINE = (
     "(PPOTrainer pid=1) INFO x:551] Global step {}: {{'policy_loss': {}, 'actor_grad_norm': 1.5, 'kl': nan}}"
@@ -81,21 +80,57 @@ def test_the_job_is_told_which_credit_and_all_flags(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text().startswith("committed --actor.model_name_or_path p ")
 
 
-def test_a_committed_batch_is_one_rollout_of_all_its_rows(tmp_path: Path) -> None:
-    prompts = tmp_path / "prompts.jsonl"
-    prompts.write_text("{}\n" * 12)
-    settings = PolicySettings(epochs=3, clip_low=0.6, clip_high=1.5, kl_weight=0.005)
+def test_steps_are_told_while_they_are_made(tmp_path: Path) -> None:
+    first, second = LINE.format(1, 0.25), LINE.format(2, 1)
+    code = f"import time; print({first!r}, flush=True); time.sleep(1.5); print({second!r})"
+    told = list[tuple[int, int]]()
 
-    found = committed_flags(FLAGS, settings, work=tmp_path, prompts=prompts, minibatch=6)
+    job(code).run(FLAGS, "stock", log=tmp_path / "log", steps=2, on_step=lambda *done: told.append(done))
 
-    assert (found.prompts_per_step, found.batch, found.micro_batch, found.epochs) == (12, 6, 3, 3)
-    assert (found.clip, found.kl_in_loss, found.samples_per_prompt) == ((0.6, 1.5), True, 1)
+    assert told == [(1, 2), (2, 2)]
 
 
-@pytest.mark.parametrize(
-    ("changed", "named"),
-    [({"policy_loss": "cispo"}, "policy_loss"), ({"kl_place": "reward"}, "kl_place")],
-)
-def test_a_setting_without_a_form_in_openrlhf_is_refused_by_name(changed: dict[str, str], named: str) -> None:
-    with pytest.raises(ValueError, match=f"{named} .* has no form in OpenRLHF"):
-        check_settings(replace(PolicySettings(), **changed))
+def test_what_an_attempt_before_did_counts_only_where_its_state_is_gone_on_with(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text(LINE.format(1, 0.25) + "\n")
+    one_more = job(f"print({LINE.format(2, 0.75)!r})")
+
+    resumed = one_more.run(FLAGS, "stock", log=tmp_path / "log", steps=2)
+
+    assert resumed.summary["steps"] == 2
+    with pytest.raises(OpenRlhfFailedError, match="after 1 of 2 steps"):
+        one_more.run(replace(FLAGS, resume=False), "committed", log=tmp_path / "log", steps=2)
+
+
+def test_openrlhf_ends_when_the_process_that_wanted_it_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import os, time; from itpo_core.trainers.with_parent import end_with_parent; end_with_parent();"
+        "print(os.getpid(), flush=True); time.sleep(60)"
+    )
+    stage = (
+        "import sys; from pathlib import Path;"
+        "from tests.itpo_core.trainers.test_openrlhf_job import FLAGS, job;"
+        f"job({code!r}, timeout_s=60).run(FLAGS, 'stock', log=Path(sys.argv[1]), steps=1)"
+    )
+    log = tmp_path / "log"
+    parent = subprocess.Popen([sys.executable, "-c", stage, str(log)], env={**os.environ, "PYTHONPATH": "."})
+    child = int(waited_for(lambda: log.is_file() and log.read_text().strip()))
+
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+
+    assert waited_for(lambda: not is_alive(child))
+
+
+def waited_for(found: Callable[[], T]) -> T:
+    """What is found within 30 s."""
+    until = time.monotonic() + 30
+    while not (value := found()) and time.monotonic() < until:
+        time.sleep(0.05)
+    return value
+
+
+def is_alive(process: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except FileNotFoundError:
+        return False
