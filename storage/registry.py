@@ -13,6 +13,7 @@ from storage.digests import file_sha256
 from storage.errors import ConflictingEvent, CorruptObject, MissingPolicy, ObjectMissing
 from storage.manifests import encode_object, parse_object
 from storage.objects import ObjectStore
+from storage.tagged_copies import get_below
 
 Action = Literal["candidate", "promote", "hold", "rollback"]
 Evidence = Mapping[str, float | str | bool | None]
@@ -124,9 +125,13 @@ def rollback(store: ObjectStore, experiment: str, *, to: str | None, reason: str
 
 
 def events(store: ObjectStore, experiment: str) -> list[Decision]:
-    """Every event in order, the chain verified; raises CorruptObject naming the first broken link."""
+    """Every event in order, the chain verified; raises CorruptObject naming the first broken link.
+
+    Of a bucket what was read before comes from this machine; where the chain ends is asked every time.
+    """
     found: list[Decision] = []
-    while (data := _event_bytes(store, experiment, len(found))) is not None:
+    read = get_below(store, f"{experiment}/registry/")
+    while (data := _event_bytes(store, experiment, len(found), read=read)) is not None:
         previous = found[-1].digest if found else ""
         found.append(
             decode_event(data, seq=len(found), place=_place(experiment, len(found)), previous=previous)
@@ -188,9 +193,11 @@ def _place(experiment: str, seq: int) -> str:
     return f"{experiment}/registry/{seq:06d}.json"
 
 
-def _event_bytes(store: ObjectStore, experiment: str, seq: int) -> bytes | None:
+def _event_bytes(store: ObjectStore, experiment: str, seq: int, *, read: Mapping[str, bytes]) -> bytes | None:
     """The event at a place in the chain, or None behind its end; CorruptObject where the chain has a gap."""
     place = _place(experiment, seq)
+    if place in read:
+        return read[place]
     try:
         return store.get(place)
     except ObjectMissing:

@@ -6,7 +6,7 @@ s3fs and botocore repeat nothing by themselves here: see storage/s3_writes.py fo
 import functools
 import os
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from storage.s3_address import Place
 from storage.s3_errors import NothingThere, OutsideOfObject, Request
 from storage.s3_requests import Fields, Requests
 from storage.s3_writes import Write, new_stamp
+from storage.sources import LARGE_BYTES, InMemory, OnDisk, Source
+from storage.tagged_copies import read_together
 
-_PART_BYTES = 64 << 20
 # Others of these are other connections; credentials of a profile are looked after by botocore.
 _WHO_ASKS = ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
@@ -37,7 +38,7 @@ class S3Store:
 
     place: Place
     deadline_s: float = 60.0
-    part_bytes: int = _PART_BYTES
+    part_bytes: int = LARGE_BYTES
     cache: Path | None = None
     commit_mode: CommitMode = "conditional"
     guard: Guard = no_guard
@@ -77,11 +78,15 @@ class S3Store:
 
     def create(self, key: str, data: bytes) -> bool:
         """Store the object unless one exists: one request when all is well."""
-        return self._write("create", key, data, condition={"IfNoneMatch": "*"})
+        return self._write("create", key, InMemory(data), condition={"IfNoneMatch": "*"})
+
+    def create_from(self, key: str, path: Path) -> bool:
+        """The same of a file, of which a few parts are in memory at a time."""
+        return self._write("create", key, OnDisk(path), condition={"IfNoneMatch": "*"})
 
     def replace(self, key: str, data: bytes, *, tag: str) -> bool:
         """Put `data` in the place of the bytes with this tag: one request when all is well."""
-        return self._write("replace", key, data, condition={"IfMatch": tag})
+        return self._write("replace", key, InMemory(data), condition={"IfMatch": tag})
 
     def list(self, prefix: str) -> list[str]:
         """Every key that starts with the prefix, sorted; notes of the probe are not listed."""
@@ -94,6 +99,13 @@ class S3Store:
             ObjectInfo(self._key(each), each["Size"], each["LastModified"].timestamp()) for each in pages
         ]
         return sorted((info for info in found if _is_listed(info.key)), key=lambda info: info.key)
+
+    def get_below(self, prefix: str) -> Mapping[str, bytes]:
+        """Small objects by key: a request per thousand of them, and one for each that was not read before."""
+        pages = self._requests().pages("list_objects_v2", "Contents", prefix=prefix)
+        tags = {self._key(each): each["ETag"] for each in pages}
+        listed = {key: tag for key, tag in tags.items() if _is_listed(key)}
+        return read_together(listed, place_of=self._copy_place, fetch=self.get_tagged)
 
     def delete(self, key: str) -> None:
         """Remove the object for good: its older versions, too, and the copy of it on this machine."""
@@ -142,11 +154,11 @@ class S3Store:
             absent = ObjectMissing(f"there is no object {key!r} in the lake at {self.address}")
         raise absent
 
-    def _write(self, operation: str, key: str, data: bytes, *, condition: Fields) -> bool:
+    def _write(self, operation: str, key: str, source: Source, *, condition: Fields) -> bool:
         check_key(key)
         self.guard(replace(self, guard=no_guard))
         requests = self._requests()
-        write = Write(requests, key, data, condition, self.part_bytes, self.commit_mode, stamp=new_stamp())
+        write = Write(requests, key, source, condition, self.part_bytes, self.commit_mode, stamp=new_stamp())
         return requests.persist(Request(operation, self.address_of(key), writes=True), write.attempt)
 
     def _delete_versions(self, key: str) -> None:

@@ -7,14 +7,18 @@ wrote it; a call in doubt reads back what lies there, and knows its own.
 
 import contextlib
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from storage.errors import CorruptObject, StorageError
 from storage.probe import CommitMode
 from storage.s3_errors import ConditionRefused, NothingThere, Request, TryAgain
 from storage.s3_requests import Fields, Requests
+from storage.sources import Source
 
 STAMP = "itpo-writer"
+AT_ONCE = 4  # parts of one upload that are under way
+MOST_PARTS = 10_000  # that S3 takes of one object
 
 
 @dataclass(slots=True)
@@ -23,7 +27,7 @@ class Write:
 
     requests: Requests
     key: str
-    data: bytes
+    source: Source
     condition: Fields
     part_bytes: int
     commit_mode: CommitMode
@@ -59,15 +63,25 @@ class Write:
             writer = found["Metadata"].get(STAMP)
             if writer not in (None, self.stamp):
                 return False
-            lies_there, _ = self.requests.read(self.key, {})
+            is_mine = found["ContentLength"] == self.source.size_bytes and self._is_what_lies_there()
         except NothingThere:
             return None if "IfNoneMatch" in condition else False
-        if writer == self.stamp and lies_there != self.data:
+        if writer == self.stamp and not is_mine:
             raise CorruptObject(
                 f"{self.requests.address(self.key)}: the store kept other bytes than it was sent; delete the "
                 "object and run the same command again"
             )
-        return lies_there == self.data
+        return is_mine
+
+    def _is_what_lies_there(self) -> bool:
+        """Compare part by part; what goes in one request is read in one."""
+        if not self._is_large():
+            return self.requests.read(self.key, {})[0] == self.source.part(0, self.source.size_bytes)
+        return all(
+            self.requests.read(self.key, {"Range": f"bytes={start}-{stop - 1}"})[0]
+            == self.source.part(start, stop)
+            for start, stop in self._parts()
+        )
 
     def _put(self) -> None:
         where = {**self.requests.at(self.key), "Metadata": {STAMP: self.stamp}}
@@ -75,10 +89,20 @@ class Write:
         if self.commit_mode == "single_writer":
             self._check_condition()
             condition = {}
-        if len(self.data) <= self.part_bytes:
-            self.requests.ask("put_object", {**where, "Body": self.data, **condition})
-        else:
+        if self._is_large():
             self._put_in_parts(where, condition)
+        else:
+            body = self.source.part(0, self.source.size_bytes)
+            self.requests.ask("put_object", {**where, "Body": body, **condition})
+
+    def _is_large(self) -> bool:
+        return self.source.size_bytes > self.part_bytes
+
+    def _parts(self) -> list[tuple[int, int]]:
+        """Where each part begins and ends: of the wanted size, or larger where there would be too many."""
+        size = self.source.size_bytes
+        step = max(self.part_bytes, -(-size // MOST_PARTS))
+        return [(start, min(start + step, size)) for start in range(0, size, step)]
 
     def _check_condition(self) -> None:
         """Ask instead of having the server decide: holds only while nobody else writes."""
@@ -92,9 +116,8 @@ class Write:
     def _put_in_parts(self, where: Fields, condition: Fields) -> None:
         upload_id = self.requests.ask("create_multipart_upload", where)["UploadId"]
         upload = {**self.requests.at(self.key), "UploadId": upload_id}
-        starts = range(0, len(self.data), self.part_bytes)
         try:
-            parts = [self._put_part(upload, start, number=number) for number, start in enumerate(starts, 1)]
+            parts = self._put_parts(upload)
             done = {**upload, "MultipartUpload": {"Parts": parts}, **condition}
             request = Request("completion of an upload", self.requests.address(self.key), writes=True)
             # By itself: to send all parts again because of one refusal at the end would take as long again.
@@ -105,9 +128,14 @@ class Write:
                 self.requests.ask("abort_multipart_upload", upload)
             raise
 
-    def _put_part(self, upload: Fields, start: int, *, number: int) -> Fields:
-        body = self.data[start : start + self.part_bytes]
-        fields = {**upload, "PartNumber": number, "Body": body}
+    def _put_parts(self, upload: Fields) -> list[Fields]:
+        """Several at a time, each in memory only while it is sent; one that fails ends them all."""
+        with ThreadPoolExecutor(AT_ONCE) as senders:
+            numbered = enumerate(self._parts(), 1)
+            return list(senders.map(lambda each: self._put_part(upload, each[1], number=each[0]), numbered))
+
+    def _put_part(self, upload: Fields, part: tuple[int, int], *, number: int) -> Fields:
+        fields = {**upload, "PartNumber": number, "Body": self.source.part(*part)}
         request = Request("upload of a part", self.requests.address(self.key), writes=True)
         answer = self.requests.persist(request, lambda: self.requests.ask("upload_part", fields))
         return {"PartNumber": number, "ETag": answer["ETag"]}

@@ -11,6 +11,7 @@ from storage.errors import CorruptObject, RefusedFile
 from storage.local_store import LocalStore
 from storage.manifests import ARTIFACT, CommitKey, FileEntry
 from storage.objects import ObjectStore, check_key
+from storage.sources import create_from
 from storage.stores import materialise
 
 # Everything here is data when it is read. Pickled weights run code when they are loaded, so they stay out.
@@ -40,18 +41,27 @@ def put_folder(store: ObjectStore, prefix_key: CommitKey, *, folder: Path) -> di
     names = sorted(_names(folder))
     for name in names:
         check_artifact_name(name)
-    return {
-        name: put_bytes(store, prefix_key, name=name, data=(folder / name).read_bytes()) for name in names
-    }
+    return {name: _put_file(store, prefix_key, name=name, path=folder / name) for name in names}
 
 
 def put_bytes(store: ObjectStore, key: CommitKey, *, name: str, data: bytes) -> FileEntry:
     """Store one artifact of a commit under a place made of its content; raises RefusedFile."""
     check_artifact_name(name)
-    sha256 = file_sha256(data)
+    entry = _entry(key, name, sha256=file_sha256(data), size_bytes=len(data))
+    store.create(entry.key, data)
+    return entry
+
+
+def _put_file(store: ObjectStore, key: CommitKey, *, name: str, path: Path) -> FileEntry:
+    entry = _entry(key, name, sha256=file_sha256(path), size_bytes=path.stat().st_size)
+    create_from(store, entry.key, path)
+    return entry
+
+
+def _entry(key: CommitKey, name: str, *, sha256: str, size_bytes: int) -> FileEntry:
+    """Its place is made of its content, so that other bytes never come into it."""
     place = f"{key.prefix}/artifacts/{sha256[:32]}/{PurePosixPath(name).name}"
-    store.create(place, data)
-    return FileEntry(ARTIFACT, place, sha256, len(data), 0, sha256)
+    return FileEntry(ARTIFACT, place, sha256, size_bytes, 0, sha256)
 
 
 def check_artifact_name(name: str) -> None:
