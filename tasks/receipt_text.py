@@ -57,6 +57,9 @@ def _weights(tree: Branch, receipt: Told) -> None:
     if receipt["unchanged_from_parent"]:
         branch.add(f"no step was taken: the same files as {receipt['parent']}")
     branch.add_rows([(name, f"sha256 {digest}") for name, digest in receipt["weights"].items()])
+    base = receipt["base"]
+    if base is not None:
+        branch.add(f"an adapter of {base['version']}   {short(base['digest'] or 'not in the lake')}")
 
 
 def _decisions(tree: Branch, decisions: Sequence[Told]) -> None:

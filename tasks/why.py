@@ -10,6 +10,7 @@ from storage.errors import MissingPolicy
 from storage.manifests import Commit
 from storage.policy_sources import is_unchanged
 from storage.registry import Decision, PolicyVersion
+from tasks.adapter_receipts import base_breaks, base_of
 from tasks.console import OUT
 from tasks.options import Options
 from tasks.receipt_text import policy_tree
@@ -41,11 +42,13 @@ def receipt_of(desk: Desk, policy: str) -> Told:
         )
     behind = [commit, *desk.lineage.ancestors(commit)]
     breaks, notes = chain_notes(desk, behind)
+    broken_bases = [line for each in behind for line in base_breaks(desk, each)]
     return {
         "version": version.name,
         "status": status(desk, version),
         "parent": version.parent,
         "weights": {name: entry.sha256 for name, entry in sorted(commit.artifacts.items())},
+        "base": base_of(desk, commit),
         "unchanged_from_parent": is_unchanged(desk.lineage, commit),
         "decisions": [decision(event) for event in decisions_about(desk, version)],
         "training": told(desk, commit),
@@ -54,7 +57,7 @@ def receipt_of(desk: Desk, policy: str) -> Told:
         "versions_behind": [step(desk, each) for each in versions_behind(desk, version)],
         "logs": [log(desk, each) for each in behind if is_log(desk, each)],
         "commits_behind": len(behind) - 1,
-        "breaks": [*breaks, *loose_ends(desk, behind)],
+        "breaks": [*breaks, *broken_bases, *loose_ends(desk, behind)],
         "notes": [*outside_models(behind), *notes],
     }
 

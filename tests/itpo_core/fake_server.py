@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import PreTrainedModel
@@ -32,8 +32,9 @@ class Spoilt:
 class FakeServer:
     """Spoils its first answers as told, in order; `asked` is what came in."""
 
-    def __init__(self, model: PreTrainedModel, chat_format: ChatFormat) -> None:
+    def __init__(self, model: PreTrainedModel, chat_format: ChatFormat, name: str = MODEL) -> None:
         self._model = model
+        self._name = name
         self._format = chat_format
         self._lock = threading.Lock()
         self.spoilt: list[Spoilt] = []
@@ -81,7 +82,7 @@ class FakeServer:
 
     def _document(self, choice: Document, prompt_ids: Sequence[int], ids: Sequence[int]) -> Document:
         usage = {"prompt_tokens": len(prompt_ids), "completion_tokens": len(ids)}
-        return {"id": "x", "model": MODEL, "choices": [choice], "usage": usage}
+        return {"id": "x", "model": self._name, "choices": [choice], "usage": usage}
 
     def _sample(self, prompt_ids: Sequence[int], body: Document) -> tuple[list[int], list[float], str]:
         generator = torch.Generator().manual_seed(body["seed"])
@@ -98,7 +99,17 @@ class FakeServer:
         return ids, logprobs, "length"
 
 
-def start(server: FakeServer) -> ThreadingHTTPServer:
+class Answering(Protocol):
+    """What stands behind the socket."""
+
+    address: str
+
+    def take(self, path: str, body: Document, headers: dict[str, str]) -> tuple[Spoilt, bytes]:
+        """The answer to one request."""
+        ...
+
+
+def start(server: Answering) -> ThreadingHTTPServer:
     """Serve on a free port of loopback, on threads that end with the process."""
 
     class Handler(BaseHTTPRequestHandler):

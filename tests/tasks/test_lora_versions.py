@@ -14,8 +14,10 @@ from storage.commits import Commit
 from storage.errors import MissingPolicy
 from storage.registry import PolicyVersion
 from tasks import merge
+from tasks.adapter_receipts import base_breaks, base_of
 from tasks.config import ConfigError
 from tasks.context import Context
+from tasks.receipts import Desk
 from tasks.train_policy import base_input, trainer
 from tests.builders import make_context
 
@@ -86,6 +88,29 @@ def test_a_commit_that_names_another_base_is_found_out_by_digest(base: Path, tmp
 
     with pytest.raises(AdapterError, match="the adapter belongs to weights"):
         load_policy(second.policy_folder(version))
+
+
+def test_a_receipt_names_an_adapters_base_and_says_when_it_is_another(base: Path, tmp_path: Path) -> None:
+    first, second = make_context(tmp_path), make_context(tmp_path, iteration=1)
+    other, tokenizer = create_policy(["size", "price"], "xs", seed=9)
+    save_policy(other, tokenizer, folder=tmp_path / "other")
+    whole, _ = registered(first, tmp_path / "other", inputs={})
+    right = adapter_of(tmp_path / "other", tmp_path / "right")
+    wrong = adapter_of(base, tmp_path / "wrong")
+    fitting, _ = registered(second, right, inputs={"base_version": "shop/v0000"})
+    third = make_context(tmp_path, iteration=2)
+    foreign, _ = registered(third, wrong, inputs={"base_version": "shop/v0000"})
+    desk = Desk(first.store, first.experiment)
+
+    assert base_of(desk, whole) is None
+    assert base_of(desk, fitting) == {
+        "version": "shop/v0000",
+        "digest": whole.digest,
+        "weights": {"model.safetensors": whole.artifacts["model.safetensors"].sha256},
+    }
+    assert base_breaks(desk, whole) == base_breaks(desk, fitting) == []
+    (line,) = base_breaks(desk, foreign)
+    assert "policy/0002 was trained on weights" in line
 
 
 def test_a_candidate_belongs_to_its_parents_base_and_not_to_its_parents_adapter(
