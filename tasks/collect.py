@@ -79,9 +79,7 @@ def seal(context: Context) -> StageResult:
         parents=parents,
         inputs=inputs,
     )
-    return finished(
-        "collect", commit, resumed=False, figures={file.table: file.rows for file in commit.files}
-    )
+    return finished("collect", commit, resumed=False, figures=row_counts(commit.files))
 
 
 def sealed_policy(context: Context, existing: Commit | None) -> registry.PolicyVersion:

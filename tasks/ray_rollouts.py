@@ -5,6 +5,8 @@ for every shard. Actors die with this process, their driver: none is left behind
 """
 
 import logging
+import os
+import socket
 import sys
 import time
 from collections import deque
@@ -23,6 +25,7 @@ from tasks.shard_maker import ShardMaker
 from tasks.shard_work import Cause, Driver, Ended, unfinished
 
 LOOK_S = 1.0  # between looks at the deadlines while no worker answers
+REACH_S = 10.0
 Actor = Any  # Any: Ray's handle, whose methods are those of ShardMaker with `remote` behind them
 
 
@@ -167,19 +170,31 @@ def _connected() -> Any:  # Any: the module
         "[ray.rollouts], which makes the shards here"
     )
     try:
+        _reach(os.environ.get("RAY_ADDRESS") or "auto")
         import ray
+
+        ray.init(address="auto", log_to_driver=True, logging_level=logging.WARNING, include_dashboard=False)
     except ModuleNotFoundError:
         raise ConfigError(
             f"ray.rollouts: Ray is not installed here: install the extra gpu; or {remedy}"
         ) from None
-    try:
-        ray.init(address="auto", log_to_driver=True, logging_level=logging.WARNING, include_dashboard=False)
-    except (ConnectionError, RuntimeError, ValueError) as problem:
+    except (OSError, RuntimeError, ValueError) as problem:
         said = one_line(str(problem))[:300]
         raise ConfigError(
             f"ray.rollouts: no Ray cluster can be joined from here ({said}): {remedy}"
         ) from None
     return ray
+
+
+def _reach(address: str) -> None:
+    """Raise OSError or ValueError where nobody listens, which Ray itself would find out after minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if "/" in address or not port.isdigit():
+        raise ValueError(f"RAY_ADDRESS {address!r} is not the host:port of a head")
+    with socket.create_connection((host, int(port)), timeout=REACH_S):
+        return
 
 
 def _options(config: Config, rollouts: Rollouts) -> dict[str, Any]:  # Any: what Ray takes

@@ -49,3 +49,23 @@ def test_the_stage_that_the_configuration_names_is_made_by_a_job_and_the_run_goe
     assert "warm-start" in job["entrypoint"]
     assert [version.name for version in registry.versions(store, "tiny")] == ["tiny/v0000"]
     assert run_logs.names(store, "tiny", prefix="itpo-") == [job["submission_id"]]
+
+
+@pytest.mark.e2e
+def test_all_shards_are_one_job_where_the_configuration_names_collect(
+    dag_bag: DagBag, database: None, tiny_config: Path, working_head: FakeHead
+) -> None:
+    dag, conf = dag_bag.dags["itpo_iteration"], {"config": str(tiny_config), "seed": 3}
+    dag.test(run_conf=conf)
+    ray = f'[ray]\nstages = ["collect"]\naddress = "{working_head.address}"\npoll_s = 0.1\n'
+    tiny_config.write_text(tiny_config.read_text() + ray)
+
+    run = dag.test(run_conf=conf)
+
+    states = [(task.task_id, task.map_index, str(task.state)) for task in run.get_task_instances()]
+    store = open_store(str(tiny_config.parent / "lake"))
+    (job,) = working_head.submitted
+    assert [each for each in states if each[0] == "collect"] == [("collect", 0, "success")]
+    assert ("train_policy", -1, "success") in states
+    assert "-m tasks collect" in job["entrypoint"]
+    assert [version.name for version in registry.versions(store, "tiny")] == ["tiny/v0000", "tiny/v0001"]

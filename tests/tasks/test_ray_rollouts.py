@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tasks.config import load
+from tasks.config import ConfigError, load
 from tasks.config_ray import Rollouts
-from tasks.ray_rollouts import RayWorkers, _options
+from tasks.ray_rollouts import RayWorkers, _options, ray_workers
 from tasks.shard_work import Cause, Ended
 from tests.builders import CONFIG_FILE
 
@@ -207,6 +207,28 @@ def test_a_worker_holds_what_is_configured_and_computes_with_as_many_threads_as_
     assert (options["num_cpus"], options["num_gpus"], options["resources"]) == (4.0, 1.0, {"a": 1.0})
     assert options["max_restarts"] == 0
     assert options["runtime_env"]["env_vars"]["OMP_NUM_THREADS"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("127.0.0.1:1", "Connection refused"),
+        ("http://127.0.0.1:8265", "not the host:port of a head"),
+        ("ray://127.0.0.1:10001", "not the host:port of a head"),
+    ],
+)
+def test_without_a_cluster_the_remedy_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, address: str, said: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    config = load(CONFIG_FILE, overrides={"ray.rollouts": {}})
+    assert config.ray.rollouts is not None
+
+    with (
+        pytest.raises(ConfigError, match=rf"{said}.*name collect in ray\.stages"),
+        ray_workers(config, 1, rollouts=config.ray.rollouts, most=1),
+    ):
+        pass
 
 
 def test_where_shards_are_made_is_no_part_of_the_configurations_digest() -> None:
