@@ -7,6 +7,7 @@ STAMP := .venv/.installed
 OPENRLHF := .venv/openrlhf/.installed
 OPENRLHF_CPU := .venv-openrlhf/.installed
 OTHER_DUCKDB := .venv/duckdb-1.5/.installed
+OTHER_TRANSFORMERS := .venv/transformers-5.15/.installed
 UV := .venv/bin/uv
 RUN := .venv/bin/python
 PYTEST := $(RUN) -m pytest
@@ -18,7 +19,7 @@ export OMP_WAIT_POLICY ?= passive
 # Without byte code every Airflow process compiles all that it imports again (twice the start-up time).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo ui lint types check test test-full test-openrlhf faults bench lock clean distclean
+.PHONY: help setup demo ui env stack stack-up stack-down lint types check test test-full test-openrlhf faults bench lock clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -68,11 +69,26 @@ $(OTHER_DUCKDB): requirements/duckdb-1.5.txt $(STAMP)
 	@$(RUN) -m pip install -qq --disable-pip-version-check --require-hashes --no-deps --target $(@D) -r requirements/duckdb-1.5.txt
 	@touch $@
 
+# The transformers of the cluster's set, likewise: tests/itpo_core/test_transformers_5_15.py.
+$(OTHER_TRANSFORMERS): requirements/transformers-5.15.txt $(STAMP)
+	@rm -rf $(@D)
+	@$(RUN) -m pip install -qq --disable-pip-version-check --require-hashes --no-deps --target $(@D) -r requirements/transformers-5.15.txt
+	@touch $@
+
 demo: $(STAMP)  ## the whole loop on a real scheduler, ending with the path of the report
 	@$(RUN) -m dags.demo
 
 ui: $(STAMP)  ## Airflow with its web pages on loopback
 	@$(RUN) -m dags.ui
+
+env: $(STAMP)  ## .env for docker compose, with secrets of its own
+	@$(RUN) -m dags.stack_settings
+
+stack: $(STAMP)  ## docker-compose.yml without containers: start, one iteration, stop; wants Debian's postgresql
+	@$(RUN) -m dags.stack run $(PORTS:%=--port %)
+
+stack-up stack-down: $(STAMP)
+	@$(RUN) -m dags.stack $(@:stack-%=%) $(PORTS:%=--port %)
 
 lint: $(STAMP)
 	@.venv/bin/ruff check .
@@ -87,7 +103,7 @@ check: lint types $(OPENRLHF)  ## lint, types and the fast tests: under a minute
 test: $(STAMP) $(OPENRLHF)  ## the tests that CI runs
 	@$(PYTEST) -q -n 2 -m "not e2e and not browser"
 
-test-full: $(STAMP) $(OPENRLHF) $(OTHER_DUCKDB)  ## every test; wants the Debian packages chromium and postgresql
+test-full: $(STAMP) $(OPENRLHF) $(OTHER_DUCKDB) $(OTHER_TRANSFORMERS)  ## every test; wants the Debian packages chromium and postgresql
 	@$(PYTEST) -q -n 2 -m "not e2e and not browser"
 	@$(PYTEST) -q -m "e2e or browser" --ignore tests/openrlhf
 
@@ -104,6 +120,7 @@ bench-%: $(STAMP)
 lock: $(UV)  ## compile the locks anew
 	@$(LOCK) --python $(RUN) requirements/uv.in -o requirements/uv.txt
 	@$(LOCK) --python $(RUN) requirements/duckdb-1.5.in -o requirements/duckdb-1.5.txt
+	@$(LOCK) --python $(RUN) --no-deps requirements/transformers-5.15.in -o requirements/transformers-5.15.txt
 	@$(LOCK) --python $(RUN) --no-deps requirements/openrlhf.in -o requirements/openrlhf.txt
 	@$(LOCK) --python $(RUN) --override requirements/overrides.txt --extra airflow --extra local --extra dev pyproject.toml -o requirements/lock.txt
 	@$(LOCK) --python $(RUN) --python-platform x86_64-manylinux_2_28 --override requirements/gpu-overrides.txt \
@@ -113,7 +130,7 @@ lock: $(UV)  ## compile the locks anew
 		--build-constraint requirements/openrlhf-cpu-build.txt requirements/openrlhf-cpu.in -o requirements/openrlhf-cpu.txt
 
 clean:  ## remove caches and what the demo wrote; keep .venv
-	rm -rf .pytest_cache .ruff_cache .hypothesis .demo build dist *.egg-info
+	rm -rf .pytest_cache .ruff_cache .hypothesis .demo .stack/run build dist *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## also remove .venv

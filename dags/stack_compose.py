@@ -61,7 +61,7 @@ class Locally:
         theirs = {str(PORTS[key][0]): str(port) for key, port in self.ports.items()}
         hosts = "|".join(re.escape(host) for host in sorted(self.hosts | {"localhost"}))
         value = re.sub(rf"(?<=[/@=])(?:{hosts})(?=:\d)", HOST, value)
-        value = re.sub(r"(?:(?<=^)|(?<==))0\.0\.0\.0(?=$)", HOST, value)
+        value = re.sub(r"(?:(?<=^)|(?<==))0\.0\.0\.0(?=$|\s)", HOST, value)
         value = _NUMBER.sub(lambda found: theirs.get(found[0], found[0]), value)
         return self._moved(value)
 

@@ -11,8 +11,9 @@ from botocore import exceptions as boto
 from botocore.config import Config
 
 from storage.errors import StorageError
+from storage.s3 import S3Store
 from storage.s3_address import Place, find_place
-from storage.s3_diagnosis import open_for_a_look, race_writers
+from storage.s3_diagnosis import race_writers
 
 # What S3 and its likes answer about a bucket that is there and ours.
 THERE = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
@@ -40,7 +41,7 @@ def ensure(uri: str) -> str:
     """
     place = find_place(uri)
     made = _make(place)
-    race_writers(open_for_a_look(uri))
+    race_writers(S3Store(place))
     return f"bucket {place.bucket}: {'made' if made else 'there already'}, conditional writes are honoured"
 
 
