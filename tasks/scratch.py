@@ -48,12 +48,11 @@ def open_scratch(parent: Path, attempt: str) -> Scratch:
 
 
 def _clear(parent: Path, *, heir: Path) -> None:
-    for folder in parent.glob(f"{_OF_AN_ATTEMPT}*"):
-        if folder != heir:
-            with _owned(folder) as is_mine:
-                if is_mine:
-                    _leave(folder, heir)
-                    shutil.rmtree(folder, ignore_errors=True)
+    for folder in set(parent.glob(f"{_OF_AN_ATTEMPT}*")) - {heir}:
+        with _owned(folder) as is_mine:
+            if is_mine:
+                _leave(folder, heir)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _leave(folder: Path, heir: Path) -> None:
