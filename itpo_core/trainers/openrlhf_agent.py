@@ -1,20 +1,25 @@
-"""The agent file of OpenRLHF: conversations with our environments and users, held on its vLLM engine.
+"""The agent file of OpenRLHF: what is said on its vLLM engine, a conversation or one reply to a history.
 
 OpenRLHF loads it in vLLM's process and calls `AgentExecutor().execute` once per sample. A prompt's label says
-which domain and scenario it is about (`OpeningLabel`); the sample's own label then carries the rewards of its
-turns to the trainer (`openrlhf_credit.TurnRewards`). Tokens are those sampled, never tokenised again.
+what is wanted: a conversation with our environments and users (`OpeningLabel`), or a reply to a visited
+history (`openrlhf_prompts.HistoryLabel`). The sample's own label then carries the rewards of its turns to the
+trainer (`openrlhf_credit.TurnRewards`). Tokens are those sampled, never tokenised again.
 
-Turns are rewarded by what Q says at ITPO_REWARD_URL; without an address the last turn gets the outcome.
+Replies and turns are valued by the service at ITPO_REWARD_URL; without an address a conversation's last turn
+gets the outcome. ITPO_REWARD_KIND says what it serves: `q` (default) or `prm`. What breaks is a row of its
+own kind (`openrlhf_broken`), not a reward and not the end of the training.
 """
 
 import asyncio
 import json
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import asdict, dataclass
 from functools import cache, partial
+from types import MappingProxyType
 from typing import Any, Self
 
 from openrlhf.utils.agent import AgentExecutorBase
@@ -24,15 +29,19 @@ from itpo_core.engines.base import Sampling
 from itpo_core.engines.remote_row import OneRowEngine, Said, Speak
 from itpo_core.envs.catalogue import ENVIRONMENTS, Domain
 from itpo_core.identifiers import derive_seed
-from itpo_core.rewards.client import ask
+from itpo_core.rewards.answers import RewardRefusedError
+from itpo_core.rewards.client import RewardServiceError, ask_tokens
 from itpo_core.rollout import RolloutSpec, run_conversations
 from itpo_core.tokens import ChatFormat
-from itpo_core.trainers.openrlhf_credit import TurnRewards, shaped_rewards
+from itpo_core.trainers.openrlhf_broken import broken_output
+from itpo_core.trainers.openrlhf_credit import TurnRewards, implicit_rewards, shaped_rewards
+from itpo_core.trainers.openrlhf_prompts import HistoryLabel
 from itpo_core.types import Conversation, Message, Role, Scenario, Scored, Split
 
-# queries, prompts -> one value per turn
-TurnValues = Callable[[Sequence[str], Sequence[str]], list[float]]
-VALUES_VARIABLE = "ITPO_REWARD_URL"
+Ids = Sequence[int]
+# histories, replies -> one value per turn
+TurnValues = Callable[[Sequence[Ids], Sequence[Ids]], list[float]]
+VALUES_VARIABLE, KIND_VARIABLE = "ITPO_REWARD_URL", "ITPO_REWARD_KIND"
 DEADLINE_S = 120.0
 # Users may be slow, and every conversation waits in a thread of its own.
 THREADS = 256
@@ -40,6 +49,9 @@ THREADS = 256
 
 class ConversationBrokenError(RuntimeError):
     """A conversation has no outcome; the message holds the cause. It is not trained on as a failure."""
+
+
+BREAKS = (ConversationBrokenError, RewardServiceError, RewardRefusedError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +90,27 @@ class OpeningLabel:
             raise ValueError(f"label {label[:80]!r} names no conversation to hold: {error!r}") from None
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What OpenRLHF asks: the prompt, vLLM's parameters as made of its flags, and whatever has `generate`."""
+
+    prompt: str
+    label: str
+    parameters: Any
+    max_length: int
+    tokenizer: PreTrainedTokenizerBase
+    engine: Any
+
+
 class AgentExecutor(AgentExecutorBase):
-    """Holds one conversation per call; calls overlap."""
+    """Holds one conversation, or gives one reply, per call; calls overlap."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="conversation")
         self._held = 0
         self._formats: dict[tuple[str, tuple[int, ...]], ChatFormat] = {}
         self._values = turn_values_from(os.environ.get(VALUES_VARIABLE))
+        self._credit = CREDITS[os.environ.get(KIND_VARIABLE, "q")]
 
     async def execute(
         self,
@@ -98,22 +123,55 @@ class AgentExecutor(AgentExecutorBase):
         llm_engine: Any,  # whatever has OpenRLHF's `generate`
         images: object = None,
     ) -> dict[str, object]:
-        """See OpenRLHF's AgentExecutorBase. Raises ConversationBrokenError when there is no outcome."""
-        asked, loop = OpeningLabel.read(label), asyncio.get_running_loop()
+        """See OpenRLHF's AgentExecutorBase. What broke is a row that counts as such; ValueError for a label
+        or an opening that was wrong from the start, which ends the training."""
+        is_history = "history" in json.loads(label)
+        said_by = self._reply if is_history else self._conversation
+        try:
+            call = Call(prompt, label, sampling_params, max_length, hf_tokenizer, llm_engine)
+            return await said_by(call)
+        except BREAKS as error:
+            logs = REPLY_LOGS if is_history else TURN_LOGS
+            return broken_output(str(error), prompt=prompt, logs=logs)
+
+    async def _reply(self, call: Call) -> dict[str, object]:
+        asked = HistoryLabel.read(call.label)
+        if len(asked.history) + call.parameters.max_tokens > call.max_length:
+            raise ValueError(
+                f"{asked.conversation} turn {asked.turn}: {len(asked.history)} tokens leave no room for"
+                f" {call.parameters.max_tokens} of {call.max_length}; nothing is cut: stage it without"
+            )
+        if VALUES_VARIABLE not in os.environ:
+            raise ValueError(f"a reply is worth what the service says, and {VALUES_VARIABLE} names none")
+        wanted = asked_of(
+            call.parameters,
+            asked.suppressed_ids,
+            most=call.parameters.max_tokens,
+            temperature=call.parameters.temperature,
+        )
+        said = checked(await generated(call.engine, asked.history, wanted=wanted), asked.suppressed_ids)
+        loop = asyncio.get_running_loop()
+        (value,) = await loop.run_in_executor(self._threads, self._values, [asked.history], [said.ids])
+        is_whole = said.ids[-1] == self._chat(call.tokenizer, asked.suppressed_ids).end_of_turn_id
+        return reply_output(asked, said, value=value, prompt=call.prompt, truncated=not is_whole)
+
+    async def _conversation(self, call: Call) -> dict[str, object]:
+        asked, loop = OpeningLabel.read(call.label), asyncio.get_running_loop()
         self._held += 1
-        speak = speaker(llm_engine, sampling_params, suppressed_ids=asked.suppressed_ids, loop=loop)
-        chat = self._chat(hf_tokenizer, asked.suppressed_ids)
-        engine = OneRowEngine(speak, chat, max_context_tokens=max_length)
-        sampling = Sampling(sampling_params.temperature, sampling_params.top_p, asked.turn_tokens)
+        speak = speaker(call.engine, call.parameters, suppressed_ids=asked.suppressed_ids, loop=loop)
+        chat = self._chat(call.tokenizer, asked.suppressed_ids)
+        row = OneRowEngine(speak, chat, max_context_tokens=call.max_length)
+        sampling = Sampling(call.parameters.temperature, call.parameters.top_p, asked.turn_tokens)
         # Samples of one prompt share its label: what they draw must not be shared.
         seed = derive_seed(asked.seed, "sample", self._held)
         held = await loop.run_in_executor(
-            self._threads, partial(hold, asked, engine, sampling=sampling, seed=seed)
+            self._threads, partial(hold, asked, row, sampling=sampling, seed=seed)
         )
         stream = laid_out(held)
-        texts = [hf_tokenizer.decode(stream.tokens[:place]) for bounds in stream.ranges for place in bounds]
-        values = await loop.run_in_executor(self._threads, self._values, texts[1::2], texts[::2])
-        return output(stream, shaped_rewards(values, outcome_of(held)), prompt=prompt)
+        histories = [stream.tokens[:start] for start, _ in stream.ranges]
+        replies = [stream.tokens[start:end] for start, end in stream.ranges]
+        values = await loop.run_in_executor(self._threads, self._values, histories, replies)
+        return output(stream, self._credit(values, outcome_of(held)), prompt=call.prompt)
 
     def _chat(self, tokenizer: PreTrainedTokenizerBase, suppressed_ids: tuple[int, ...]) -> ChatFormat:
         # OpenRLHF sends a fresh copy of the tokenizer with every prompt.
@@ -133,10 +191,10 @@ class Stream:
 
 
 def turn_values_from(url: str | None) -> TurnValues:
-    """Q of every turn from the reward service at `url`; without one no turn has a value, all are 0."""
+    """What the service at `url` says of every turn; without one no turn has a value, all are 0."""
     if url is None:
-        return lambda queries, prompts: [0.0] * len(queries)
-    return lambda queries, prompts: ask(url, queries, prompts=prompts, deadline_s=DEADLINE_S)
+        return lambda histories, replies: [0.0] * len(replies)
+    return lambda histories, replies: ask_tokens(url, histories, replies=replies, deadline_s=DEADLINE_S)
 
 
 @cache
@@ -161,18 +219,46 @@ def speaker(
 ) -> Speak:
     """OpenRLHF's engine as a function for another thread: it runs on the loop that the engine lives on."""
 
-    def _speak(ids: Sequence[int], most: int, temperature: float) -> Said:
-        asked = copy(parameters)
-        asked.max_tokens, asked.temperature, asked.logprobs = most, temperature, 1
-        # -100 is the least that vLLM takes.
-        asked.logit_bias = dict.fromkeys(suppressed_ids, -100.0) or None
-        coming = engine.generate(list(ids), asked, multi_modal_data=None)
-        said = asyncio.run_coroutine_threadsafe(coming, loop).result().outputs[0]
-        tokens = tuple(said.token_ids)
-        given = zip(tokens, said.logprobs, strict=True)
-        return Said(tokens, tuple(float(by_id[token].logprob) for token, by_id in given))
+    def _speak(ids: Ids, most: int, temperature: float) -> Said:
+        wanted = asked_of(parameters, suppressed_ids, most=most, temperature=temperature)
+        coming = generated(engine, ids, wanted=wanted)
+        return checked(asyncio.run_coroutine_threadsafe(coming, loop).result(), suppressed_ids)
 
     return _speak
+
+
+def asked_of(parameters: Any, suppressed_ids: Ids, *, most: int, temperature: float) -> Any:
+    """OpenRLHF's sampling parameters for one turn, from the distribution that the trainer computes with.
+
+    OpenRLHF forbids to end with the first token, which its trainer knows nothing of.
+    """
+    wanted = copy(parameters)
+    wanted.max_tokens, wanted.min_tokens, wanted.temperature, wanted.logprobs = most, 0, temperature, 1
+    # vLLM's constructor for requests holds a bias to 100 at most; minus infinity leaves no chance at all.
+    wanted.logit_bias = dict.fromkeys(suppressed_ids, -math.inf) or None
+    return wanted
+
+
+async def generated(engine: Any, ids: Ids, *, wanted: Any) -> Said:
+    """What OpenRLHF's engine says next, with log-probabilities."""
+    said = (await engine.generate(list(ids), wanted, multi_modal_data=None)).outputs[0]
+    tokens = tuple(said.token_ids)
+    given = zip(tokens, said.logprobs, strict=True)
+    return Said(tokens, tuple(float(by_id[token].logprob) for token, by_id in given))
+
+
+def checked(said: Said, suppressed_ids: Ids) -> Said:
+    """The same. Raises ConversationBrokenError for tokens that cannot have been drawn from the policy."""
+    if not said.ids:
+        raise ConversationBrokenError("the engine said nothing, not even the end of a turn")
+    never = set(suppressed_ids)
+    for place, (token, logprob) in enumerate(zip(said.ids, said.logprobs, strict=True)):
+        if token in never or not math.isfinite(logprob):
+            raise ConversationBrokenError(
+                "the engine drew what the policy cannot speak:"
+                f" token {token} at place {place} of a turn, log-probability {logprob:.3g}"
+            )
+    return said
 
 
 def laid_out(held: Conversation) -> Stream:
@@ -209,5 +295,34 @@ def output(stream: Stream, rewards: Sequence[float], *, prompt: str) -> dict[str
         "action_ranges": stream.ranges,
         "rollout_log_probs": stream.logprobs,
         "truncated": False,
-        "extra_logs": {"turns": float(len(rewards))},
+        "extra_logs": {"turns": float(len(rewards)), "broken": 0.0},
     }
+
+
+def reply_output(
+    asked: HistoryLabel, said: Said, *, value: float, prompt: str, truncated: bool
+) -> dict[str, object]:
+    """`output` for a single reply, whose reward is its value."""
+    start = len(asked.history)
+    return {
+        "prompt": prompt,
+        "label": json.dumps({"conversation": asked.conversation, "turn": asked.turn}),
+        "images": None,
+        "mm_train_inputs": None,
+        "reward": value,
+        "scores": value,
+        "observation_tokens": [*asked.history, *said.ids],
+        "action_ranges": [(start, start + len(said.ids))],
+        "rollout_log_probs": [*[0.0] * start, *said.logprobs],
+        "truncated": truncated,
+        "extra_logs": {"value": value, "broken": 0.0},
+    }
+
+
+# kind of what the service serves -> from its values and the outcome to the rewards of the turns
+CREDITS: Mapping[str, Callable[[Sequence[float], float], tuple[float, ...]]] = MappingProxyType(
+    {"q": shaped_rewards, "prm": implicit_rewards}
+)
+# What the logs of a whole row hold; a broken one needs the same names.
+REPLY_LOGS: Mapping[str, float] = MappingProxyType({"value": 0.0})
+TURN_LOGS: Mapping[str, float] = MappingProxyType({"turns": 0.0})

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from itpo_core.trainers.base import TrainingBatch
+from itpo_core.trainers.openrlhf_broken import broken_cause
 
 BATCH_FILE = "batch.safetensors"
 PROMPTS_FILE = "prompts.jsonl"
@@ -60,11 +61,10 @@ def stage_batch(batch: TrainingBatch, folder: Path, *, multiple_of: int = 1) -> 
     """Write the batch and its prompts file for OpenRLHF; returns the prompts file.
 
     Rows that say nothing fill the last minibatch: what OpenRLHF leaves over would go into the next step. They
-    have no token of the policy, so no part in a loss or in what it is divided by. Raises ValueError without
-    rewards, and for advantages that are not numbers.
+    have no token of the policy, so no part in a loss or in what it is divided by. A reward that is not known
+    is NaN: OpenRLHF reports its mean and does nothing else with it. Raises ValueError for advantages that are
+    not numbers.
     """
-    if batch.reward_B is None:
-        raise ValueError("the batch has no reward_B: OpenRLHF reports one reward per conversation")
     broken = (~batch.advantages_BT.isfinite()).any(dim=1).nonzero()[:, 0].tolist()
     if broken:
         raise ValueError(f"conversations {broken[:5]} have advantages that are not numbers: credit them anew")
@@ -76,7 +76,7 @@ def stage_batch(batch: TrainingBatch, folder: Path, *, multiple_of: int = 1) -> 
         "behaviour_logprobs": batch.behaviour_logprobs_BT.float(),
         "advantages": batch.advantages_BT.float(),
         "lengths": batch.lengths_B,
-        "reward": batch.reward_B.float(),
+        "reward": _rewards(batch),
     }
     path = folder / BATCH_FILE
     save_file({name: _filled(tensor, rows) for name, tensor in held.items()}, path)
@@ -103,7 +103,9 @@ def committed_row(label: str) -> CreditedRow:
 
 
 def turn_rewards(label: str) -> TurnRewards:
-    """What `TurnRewards.label` wrote. Raises ValueError for another label."""
+    """What `TurnRewards.label` wrote; nothing for a conversation that broke. Raises ValueError otherwise."""
+    if broken_cause(label) is not None:
+        return TurnRewards((), ())
     found = json.loads(label)
     if not isinstance(found, dict) or set(found) != {"rewards", "ends"}:
         raise ValueError(f"label {label[:80]!r} holds no rewards by turn: train with our agent file")
@@ -120,6 +122,18 @@ def shaped_rewards(values_K: Sequence[float], outcome: float) -> tuple[float, ..
         raise ValueError("a conversation without a turn has nothing to reward")
     known = [0.0, *values_K[:-1], outcome]
     return tuple(after - before for before, after in itertools.pairwise(known))
+
+
+def implicit_rewards(scores_K: Sequence[float], outcome: float) -> tuple[float, ...]:
+    """ITPO's turn rewards: each turn's own score, whatever then came true.
+
+    Raises ValueError for a conversation without a turn.
+    """
+    if not scores_K:
+        raise ValueError(
+            f"a conversation without a turn has nothing to reward, though it ended with {outcome}"
+        )
+    return tuple(scores_K)
 
 
 def stacked(rows: Sequence[Tensor], width: int) -> Tensor:
@@ -151,6 +165,11 @@ def whitened(advantages_BA: Tensor, is_action_BA: Tensor) -> Tensor:
     mean = (advantages_BA * is_action_BA).sum() / count
     variance = ((advantages_BA - mean).square() * is_action_BA).sum() / count
     return (advantages_BA - mean) * variance.clamp(min=1e-8).rsqrt()
+
+
+def _rewards(batch: TrainingBatch) -> Tensor:
+    unknown_B = torch.full(batch.lengths_B.shape, torch.nan)
+    return unknown_B if batch.reward_B is None else batch.reward_B.float()
 
 
 def _filled(tensor: Tensor, rows: int) -> Tensor:

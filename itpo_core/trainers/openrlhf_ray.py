@@ -1,24 +1,30 @@
 """OpenRLHF with turn credit: the classes that we put in place of its own, and the entry that does so.
 
 Runs in OpenRLHF's environment: `python -m itpo_core.trainers.openrlhf_ray <arguments of train_ppo_ray>`. What
-is in place is chosen by ITPO_CREDIT: `stock`, `turns` (conversations held by our agent, a reward per turn) or
-`committed` (conversations of a committed batch, an advantage per token).
+is in place is chosen by ITPO_CREDIT: `stock`, `replies` (our agent answers visited histories, one reward
+each), `turns` (our agent holds conversations, a reward per turn) or `committed` (conversations of a committed
+batch, an advantage per token).
 
 Stock OpenRLHF adds the rewards of all steps of a conversation and lays the sum on its last token. Its trainer
 takes its parts by name, so a subclass of the trainer replaces two of them after they were made: what gives
-samples, and what makes advantages. Losses, optimiser, checkpoints and weight sync stay OpenRLHF's.
+samples, and what makes advantages. Losses, optimiser, checkpoints and weight sync stay OpenRLHF's. In all
+ways but `stock` the policy and its reference leave out the tokens that are never spoken (`openrlhf_spoken`).
 
-Axes: B conversations, T tokens, A = T - 1 places that predict a token.
+Axes: B conversations, T tokens, A = T - 1 places that predict a token, G prompts, N samples of each.
 """
 
+import itertools
 import os
 import runpy
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
 import openrlhf.trainer.ppo_trainer as stock
+import openrlhf.trainer.ray.launcher as stock_launcher
+import openrlhf.trainer.ray.ppo_actor as stock_actor
 import ray
 import torch
 from openrlhf.models.utils import compute_reward
@@ -26,6 +32,15 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator, _collect_prompt_batch
 
+from itpo_core.trainers.openrlhf_broken import (
+    BUDGET,
+    BUDGET_VARIABLE,
+    COMPARING,
+    broken_cause,
+    check_budget,
+    compared,
+    filled,
+)
 from itpo_core.trainers.openrlhf_credit import (
     CreditedRow,
     committed_row,
@@ -35,6 +50,8 @@ from itpo_core.trainers.openrlhf_credit import (
     whitened,
 )
 from itpo_core.trainers.openrlhf_flags import MODULE, check_version
+from itpo_core.trainers.openrlhf_spoken import SpokenPolicy, SpokenReference
+from itpo_core.trainers.with_parent import end_with_parent
 
 CREDIT_VARIABLE = "ITPO_CREDIT"
 # Ray keeps a trainer's class only inside the actor class that it makes of it.
@@ -54,6 +71,106 @@ class CommittedSamples(SamplesGenerator):
             for prompt, label in zip(prompts, labels, strict=True)
         ]
         return samples, len(prompts), exhausted
+
+
+class CountedSamples(SamplesGenerator):
+    """Samples of our agent: what broke among them is counted, and too much of it ends the training."""
+
+    def _generate_vllm(
+        self, dataloader_iter: Iterator[Any], num_prompts: int, dynamic_filtering: bool, **sampling: Any
+    ) -> tuple[list[Experience], int, bool]:
+        self.begin_round()
+        given = super()._generate_vllm(
+            dataloader_iter=dataloader_iter,
+            num_prompts=num_prompts,
+            dynamic_filtering=dynamic_filtering,
+            **sampling,
+        )
+        self.end_round()
+        return given
+
+    def begin_round(self) -> None:
+        """Count from nothing."""
+        self._causes: list[str | None] = []
+
+    def end_round(self) -> None:
+        """Raises BrokenBudgetError when too much of the round broke."""
+        broken = [cause for cause in self._causes if cause is not None]
+        budget = float(os.environ.get(BUDGET_VARIABLE, BUDGET))
+        check_budget(broken, asked=len(self._causes), budget=budget)
+
+    def _process_response_into_experience(self, response: dict[str, Any], **sampling: Any) -> Experience:
+        # Also of samples that a filter then drops.
+        self._causes.append(broken_cause(response["label"]))
+        return super()._process_response_into_experience(response, **sampling)
+
+
+class WholeAdvantages(RemoteExperienceMaker):
+    """OpenRLHF's advantages, over what did not break; with nothing broken its arithmetic is untouched."""
+
+    def compute_advantages_and_returns(self, experiences: list[Experience]) -> list[Experience]:
+        """See OpenRLHF's. Broken rows are compared with nothing and have no part in any figure."""
+        is_whole_B = _whole(experiences)
+        if bool(is_whole_B.all()):
+            return super().compute_advantages_and_returns(experiences)
+        # OpenRLHF reports the rewards that it is given, here those already compared.
+        rewards = [one.rewards for one in experiences]
+        with self._compared(experiences, is_whole_B):
+            made = super().compute_advantages_and_returns(experiences)
+        for one, reward_B in zip(made, rewards, strict=True):
+            one.info["reward"] = reward_B
+        _fill_figures(made, is_whole_B)
+        return made
+
+    @contextmanager
+    def _compared(self, experiences: list[Experience], is_whole_B: torch.Tensor) -> Generator[None]:
+        """Compare here, where rows may be missing, and have OpenRLHF subtract a mean that is 0."""
+        before = self.advantage_estimator
+        _set_rewards(
+            experiences,
+            is_whole_B,
+            estimator=before,
+            samples=self.args.rollout.n_samples_per_prompt,
+        )
+        # Those two divide again; what is left to do for them is what this one does.
+        if before in ("group_norm", "rloo"):
+            self.advantage_estimator = self.args.algo.advantage.estimator = "dr_grpo"
+        try:
+            yield
+        finally:
+            self.advantage_estimator = self.args.algo.advantage.estimator = before
+
+
+def _whole(experiences: Sequence[Experience]) -> torch.Tensor:
+    labels = [label for one in experiences for label in one.labels]
+    return torch.tensor([broken_cause(label) is None for label in labels])
+
+
+def _set_rewards(
+    experiences: Sequence[Experience], is_whole_B: torch.Tensor, *, estimator: str, samples: int
+) -> None:
+    rewards_B = torch.cat([one.rewards.float() for one in experiences])
+    if estimator in COMPARING:
+        # Rows may have been sorted by length; the samples of a prompt stand together in the first order.
+        order_B = torch.tensor(list(itertools.chain.from_iterable(one.index for one in experiences)))
+        sorted_B, whole_B = torch.empty_like(rewards_B), torch.empty_like(is_whole_B)
+        sorted_B[order_B], whole_B[order_B] = rewards_B, is_whole_B
+        found_GN = compared(sorted_B.reshape(-1, samples), whole_B.reshape(-1, samples), estimator=estimator)
+        rewards_B = found_GN.flatten()[order_B]
+    else:
+        rewards_B = filled(rewards_B, is_whole_B)
+    parts = rewards_B.split([len(one.labels) for one in experiences])
+    for one, part in zip(experiences, parts, strict=True):
+        one.rewards = part
+
+
+def _fill_figures(experiences: Sequence[Experience], is_whole_B: torch.Tensor) -> None:
+    """OpenRLHF averages figures over all rows: those of broken ones become the mean of the others."""
+    sizes = [len(one.labels) for one in experiences]
+    for name in set(experiences[0].info) - {"broken"}:
+        values_B = filled(torch.cat([one.info[name] for one in experiences]), is_whole_B)
+        for one, part in zip(experiences, values_B.split(sizes), strict=True):
+            one.info[name] = part
 
 
 class CommittedAdvantages(RemoteExperienceMaker):
@@ -86,6 +203,7 @@ class TurnRewardAdvantages(RemoteExperienceMaker):
             self._credit(experience)
         if not self.args.algo.advantage.no_std_norm:
             _whiten(experiences)
+        _fill_figures(experiences, _whole(experiences))
         return experiences
 
     def _credit(self, experience: Experience) -> None:
@@ -135,6 +253,20 @@ class TurnCreditTrainer(StockTrainer):
     def __init__(self, *args: Any, **sampling: Any) -> None:
         super().__init__(*args, **sampling)
         self.experience_maker = _maker(TurnRewardAdvantages, self)
+        self.samples_generator = CountedSamples(
+            self.strategy, self.prompts_dataloader, self.eval_dataloader, self.tokenizer, self.vllm_engines
+        )
+
+
+class ReplyTrainer(StockTrainer):
+    """OpenRLHF's trainer on replies to visited histories by our agent; the signature is passed on."""
+
+    def __init__(self, *args: Any, **sampling: Any) -> None:
+        super().__init__(*args, **sampling)
+        self.experience_maker = _maker(WholeAdvantages, self)
+        self.samples_generator = CountedSamples(
+            self.strategy, self.prompts_dataloader, self.eval_dataloader, self.tokenizer, self.vllm_engines
+        )
 
 
 def _maker(kind: type[RemoteExperienceMaker], trainer: StockTrainer) -> RemoteExperienceMaker:
@@ -149,7 +281,7 @@ def _maker(kind: type[RemoteExperienceMaker], trainer: StockTrainer) -> RemoteEx
     )
 
 
-TRAINERS = {"turns": TurnCreditTrainer, "committed": CommittedTrainer}
+TRAINERS = {"replies": ReplyTrainer, "turns": TurnCreditTrainer, "committed": CommittedTrainer}
 
 
 def sample(row: CreditedRow, *, prompt: str, label: str) -> Experience:
@@ -179,12 +311,15 @@ def put_in_place(credit: str) -> None:
         return
     if credit not in TRAINERS:
         raise ValueError(f"{CREDIT_VARIABLE}={credit!r}: use one of stock, {', '.join(TRAINERS)}")
-    # The command looks the name up when it starts the trainer.
+    # The command looks these names up when it starts.
     stock.PPOTrainer = ray.remote(TRAINERS[credit])
+    stock_actor.PolicyModelActor = ray.remote(num_gpus=1)(SpokenPolicy)
+    stock_launcher.ReferenceModelActor = ray.remote(num_gpus=1)(SpokenReference)
 
 
 def main(argv: Sequence[str]) -> None:
     """Run OpenRLHF's training with these arguments and the chosen credit. Raises OpenRlhfVersionError."""
+    end_with_parent()
     check_version(version("openrlhf"))
     put_in_place(os.environ.get(CREDIT_VARIABLE, "stock"))
     sys.argv = [MODULE, *argv]

@@ -23,15 +23,17 @@ from itpo_core.rewards.service import RewardService
 from itpo_core.tiny_policy import create_policy, load_policy, save_policy, suppressed_ids
 from itpo_core.trainers.base import PolicySettings, TrainingBatch
 from itpo_core.trainers.openrlhf_flags import OpenRlhfFlags
-from itpo_core.trainers.openrlhf_job import OpenRlhfJob, OpenRlhfTrainer
-from itpo_core.trainers.openrlhf_prompts import history_prompts
+from itpo_core.trainers.openrlhf_job import OpenRlhfJob
+from itpo_core.trainers.openrlhf_prompts import history_prompts, token_prompts
 from itpo_core.trainers.openrlhf_staging import stage_policy, take_candidate
+from itpo_core.trainers.openrlhf_trainer import OpenRlhfTrainer
 from itpo_core.types import Split
 from storage.paths import repository_root
 
 ROOT = repository_root()
 PYTHON = ROOT / ".venv-openrlhf" / "bin" / "python"
 CPU = ROOT / "tests" / "openrlhf" / "cpu"
+AGENT = str(ROOT / "itpo_core/trainers/openrlhf_agent.py")
 WORDS = ("red", "green", "blue", "cup", "hat", "bag", "yes", "no")
 # The backend of attention on CPUs knows heads of 32 and more, which size "s" has and "xs" has not.
 SIZE = "s"
@@ -187,8 +189,34 @@ def test_visited_histories_are_trained_on_with_q_as_the_reward(
     take_candidate(folder / "made", folder / "candidate", parent=folder / "parent")
     assert service.health()["rewards"] == 16
     assert 0 < found.summary["rollout/reward_mean"] < 1
-    assert abs(found.steps[1]["kl"] - found.steps[0]["kl"]) > 1e-3
+    # The reference is the policy itself before its first step, to the last bit.
+    assert (found.steps[0]["kl"], found.steps[1]["kl"] == 0) == (0, False)
     assert moved_share(folder / "parent", folder / "candidate") > 0.3
+
+
+def test_histories_are_answered_by_our_agent_though_some_tokens_are_never_spoken(
+    job: OpenRlhfJob, tmp_path: Path
+) -> None:
+    model, _ = save_parent(tmp_path, WORDS, speaks_all=False)
+    names = [f"conversation-{row}" for row in range(16)]
+    prompts = token_prompts(
+        histories(), names_B=names, max_tokens=256, max_new_tokens=12, suppressed_ids=suppressed_ids(model)
+    )
+    (tmp_path / "prompts.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in prompts.rows))
+    # Siblings are compared; no critic.
+    flags = replace(flags_for(tmp_path), agent_file=AGENT, samples_per_prompt=2, prompts_per_step=8, batch=16)
+
+    with served_q(tmp_path, WORDS) as service:
+        job = replace(job, variables={**job.variables, "ITPO_REWARD_URL": service.url})
+        found = job.run(flags, "replies", log=tmp_path / "log", steps=2)
+
+        assert (service.health()["rewards"], service.health()["refused"]) == (32, 0)
+    take_candidate(tmp_path / "made", tmp_path / "candidate", parent=tmp_path / "parent")
+    assert (found.steps[0]["kl"], found.steps[1]["kl"] == 0) == (0, False)
+    # Nearly half of the tokens are never spoken: a trainer that gave them a chance would be .5 nats off.
+    assert max(abs(step["vllm_kl"]) for step in found.steps) < 0.05
+    assert found.summary["broken"] == 0
+    assert moved_share(tmp_path / "parent", tmp_path / "candidate") > 0.3
 
 
 def test_conversations_of_our_agent_are_trained_on_with_a_reward_for_every_turn(
@@ -209,9 +237,8 @@ def test_conversations_of_our_agent_are_trained_on_with_a_reward_for_every_turn(
     ]
     rows = [{"input": f"row {row}", "label": json.dumps(label)} for row, label in enumerate(labels)]
     (tmp_path / "prompts.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    agent = str(ROOT / "itpo_core/trainers/openrlhf_agent.py")
     flags = replace(
-        with_critic(flags_for(tmp_path)), agent_file=agent, prompts_per_step=4, samples_per_prompt=2
+        with_critic(flags_for(tmp_path)), agent_file=AGENT, prompts_per_step=4, samples_per_prompt=2
     )
 
     with served_q(tmp_path, known.vocabulary) as service:
@@ -220,6 +247,8 @@ def test_conversations_of_our_agent_are_trained_on_with_a_reward_for_every_turn(
 
         take_candidate(tmp_path / "made", tmp_path / "candidate", parent=tmp_path / "parent")
         assert service.health()["refused"] == 0
+        assert found.summary["broken"] == 0
+        assert max(abs(step["vllm_kl"]) for step in found.steps) < 0.05
         assert (found.steps[0]["kl"], found.steps[1]["kl"] == 0) == (0, False)
         # Two steps of eight conversations, each turn valued once.
         assert service.health()["rewards"] == 8 * sum(step["turns"] for step in found.steps)

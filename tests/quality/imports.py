@@ -28,7 +28,11 @@ ADAPTER_OF = {
     # Two drivers: a training inside OpenRLHF, and the shards of collect, which need the lake as well.
     "ray": {"itpo_core/trainers/openrlhf_ray.py", "tasks/ray_rollouts.py"},
     # OpenRLHF loads its agent file from a path, in vLLM's process, where its own trainer cannot be imported.
-    "openrlhf": {"itpo_core/trainers/openrlhf_ray.py", "itpo_core/trainers/openrlhf_agent.py"},
+    "openrlhf": {
+        "itpo_core/trainers/openrlhf_ray.py",
+        "itpo_core/trainers/openrlhf_agent.py",
+        "itpo_core/trainers/openrlhf_spoken.py",
+    },
     "s3fs": {"storage/s3.py"},
 }
 HEAVY = (

@@ -6,6 +6,7 @@ Run as a file it prints figures as one line of JSON; `test_openrlhf_inside.py` j
 import asyncio
 import importlib.machinery
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -50,19 +51,21 @@ from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker  # noqa: E402
 
 from itpo_core.envs.catalogue import sales  # noqa: E402
+from itpo_core.rewards.service import RewardService  # noqa: E402
 from itpo_core.tiny_policy import create_policy, suppressed_ids  # noqa: E402
 from itpo_core.trainers.base import TrainingBatch  # noqa: E402
-from itpo_core.trainers.openrlhf_agent import (  # noqa: E402
-    AgentExecutor,
-    ConversationBrokenError,
-    OpeningLabel,
-)
+from itpo_core.trainers.openrlhf_agent import AgentExecutor, OpeningLabel  # noqa: E402
+from itpo_core.trainers.openrlhf_broken import BrokenBudgetError, broken_output  # noqa: E402
 from itpo_core.trainers.openrlhf_credit import TurnRewards, stage_batch  # noqa: E402
+from itpo_core.trainers.openrlhf_prompts import HistoryLabel  # noqa: E402
 from itpo_core.trainers.openrlhf_ray import (  # noqa: E402
     CommittedAdvantages,
     CommittedSamples,
+    CountedSamples,
     TurnRewardAdvantages,
+    WholeAdvantages,
 )
+from itpo_core.trainers.openrlhf_spoken import leave_out  # noqa: E402
 from itpo_core.types import Split  # noqa: E402
 
 ROWS, PLACES = 4, 7
@@ -109,6 +112,7 @@ def experience(rewards: list[float]) -> Any:
         kl=0.1 * torch.randn(ROWS, PLACES, generator=generator) * mask,
         values=torch.randn(ROWS, PLACES, generator=generator),
         index=list(range(ROWS)),
+        labels=["{}"] * ROWS,
         info={},
     )
 
@@ -140,6 +144,73 @@ def earlier_turn() -> list[float]:
     given.labels = [TurnRewards((1.0, 0.0), (4, 7)).label()] * ROWS
     (ours,) = maker(TurnRewardAdvantages, args).compute_advantages_and_returns([given])
     return ours.advantages[0].tolist()
+
+
+def with_broken(estimator: str) -> dict[str, Any]:
+    """The last of four samples is broken: advantages, and OpenRLHF's own where that row has no tokens."""
+    args = arguments(estimator)
+    args.rollout.n_samples_per_prompt = 2 if estimator == "rloo" else 1
+    given = experience([1.0, 2.0, 3.0, float("nan")])
+    given.labels = [*["{}"] * 3, broken_output("engine", prompt="", logs={})["label"]]
+    given.action_mask[3] = False
+    given.info = {"reward": given.rewards.clone(), "broken": torch.tensor([0.0, 0.0, 0.0, 1.0])}
+    whole = experience([1.0, 2.0, 3.0, 0.0])
+    whole.action_mask[3] = False
+    stock = maker(RemoteExperienceMaker, args).compute_advantages_and_returns([whole])[0]
+    ours = maker(WholeAdvantages, args)
+    (found,) = ours.compute_advantages_and_returns([given])
+    mask = found.action_mask
+    return {
+        "gap": float(((found.advantages - stock.advantages) * mask)[:3].abs().max()),
+        "ends": [found.advantages[row, 5].item() for row in range(3)],
+        "finite": bool(found.advantages.isfinite().all() and found.returns.isfinite().all()),
+        "reward": found.info["reward"].tolist(),
+        "broken": found.info["broken"].tolist(),
+        "estimator": ours.advantage_estimator,
+    }
+
+
+def turns_with_broken() -> dict[str, Any]:
+    """A conversation of two turns beside a broken one."""
+    args = arguments("reinforce")
+    args.algo.advantage.no_std_norm = True
+    given = experience([0.0] * ROWS)
+    labels = [TurnRewards((1.0, 0.0), (4, 7)).label()] * 3
+    given.labels = [*labels, str(broken_output("judge", prompt="", logs={})["label"])]
+    given.action_mask[3] = False
+    given.info = {"reward": torch.tensor([1.0, 1.0, 4.0, float("nan")])}
+    (found,) = maker(TurnRewardAdvantages, args).compute_advantages_and_returns([given])
+    return {
+        "first": found.advantages[0].tolist(),
+        "broken": found.advantages[3].tolist(),
+        "reward": found.info["reward"].tolist(),
+    }
+
+
+def counted(broken: int) -> str:
+    """A round of five samples: what the sampler says of it."""
+    sampler = CountedSamples.__new__(CountedSamples)
+    sampler.begin_round()
+    whole = {
+        "prompt": "", "label": "{}", "reward": 1.0, "scores": 1.0, "observation_tokens": [1, 2, 3],
+        "action_ranges": [(1, 3)], "rollout_log_probs": [0.0, -1.0, -1.0], "extra_logs": {"broken": 0.0},
+    }  # fmt: skip
+    lost = broken_output("the judge broke", prompt="", logs={})
+    for response in [*[lost] * broken, *[whole] * (5 - broken)]:
+        made = sampler._process_response_into_experience(response)
+        assert made.action_mask.sum() == (0 if response is lost else 2)
+    return refused(sampler.end_round)
+
+
+def spoken_mass() -> dict[str, float]:
+    """Chance of all tokens together that the policy never speaks, before and after they are left out."""
+    policy, _ = create_policy(("good", "bad"), "xs", seed=0)
+    tokens, never = torch.tensor([[1, 3, 6, 2, 4]]), list(suppressed_ids(policy))
+    with torch.no_grad():
+        before = policy(tokens).logits.softmax(-1)[..., never].sum(-1).max()
+        leave_out(policy)
+        after = policy(tokens).logits.softmax(-1)[..., never].sum(-1).max()
+    return {"before": float(before), "after": float(after)}
 
 
 def batch() -> TrainingBatch:
@@ -202,7 +273,7 @@ def refused(action: Any) -> str:
     """The error that an action raises."""
     try:
         action()
-    except (ValueError, ConversationBrokenError) as error:
+    except (ValueError, BrokenBudgetError) as error:
         return str(error)
     return ""
 
@@ -210,14 +281,14 @@ def refused(action: Any) -> str:
 class ScriptedEngine:
     """OpenRLHF's engine: says the same turn again and again, with log-probability -1 for each token."""
 
-    def __init__(self, said: list[int]) -> None:
-        self.said = said
+    def __init__(self, said: list[int], *, logprob: float = -1.0) -> None:
+        self.said, self.logprob = said, logprob
         self.asked: list[tuple[list[int], Any]] = []
 
     async def generate(self, ids: list[int], parameters: Any, multi_modal_data: object = None) -> Any:
         """As RolloutRayActor's."""
         self.asked.append((ids, parameters))
-        logprobs = [{token: SimpleNamespace(logprob=-1.0)} for token in self.said]
+        logprobs = [{token: SimpleNamespace(logprob=self.logprob)} for token in self.said]
         return SimpleNamespace(outputs=[SimpleNamespace(token_ids=self.said, logprobs=logprobs)])
 
 
@@ -256,12 +327,48 @@ def conversation() -> dict[str, Any]:
         "label": json.loads(held["label"]),
         "most": [parameters.max_tokens for _, parameters in engine.asked],
         "bias": sorted(engine.asked[0][1].logit_bias),
+        "biases": sorted({str(bias) for bias in engine.asked[0][1].logit_bias.values()}),
+        "least": engine.asked[0][1].min_tokens,
         "suppressed": sorted(suppressed_ids(policy)),
         "max_turns": known.environment.max_turns,
         "untouched": parameters.max_tokens is None,
         "too_long": refused(lambda: asyncio.run(hold(12))),
         "same_label": OpeningLabel.read(label.label()) == label,
     }
+
+
+def replies() -> dict[str, Any]:
+    """Histories answered by the agent, valued by a service that says how many tokens a reply has."""
+    policy, tokenizer = create_policy(("good", "bad"), "xs", seed=0)
+    label = HistoryLabel("c7", 1, (1, 3, 6, 2, 4), suppressed_ids(policy))
+    parameters = SimpleNamespace(temperature=0.7, top_p=1.0, max_tokens=4, logprobs=None, logit_bias=None)
+
+    def said(ids: list[int], *, logprob: float = -1.0, max_length: int = 16) -> Any:
+        engine = ScriptedEngine(ids, logprob=logprob)
+        made = asyncio.run(
+            AgentExecutor().execute(
+                "c7 turn 1",
+                label.label(),
+                sampling_params=parameters,
+                max_length=max_length,
+                hf_tokenizer=tokenizer,
+                llm_engine=engine,
+            )
+        )
+        return made | {"asked": engine.asked[0][0]}
+
+    with RewardService(lambda asked: [float(len(one.said)) for one in asked], "q-1") as service:
+        os.environ["ITPO_REWARD_URL"] = service.url
+        found = {
+            "whole": said([6, 7, 2]),
+            "cut": said([6, 7, 7, 7]),
+            "never": said([6, 0, 2]),
+            "no_number": said([6, 2], logprob=float("nan")),
+            "too_long": refused(lambda: said([6, 2], max_length=8)),
+        }
+    found["service_down"] = said([6, 2])
+    del os.environ["ITPO_REWARD_URL"]
+    return found | {"no_service": refused(lambda: said([6, 2]))}
 
 
 if __name__ == "__main__":
@@ -280,5 +387,10 @@ if __name__ == "__main__":
                 lambda: maker(TurnRewardAdvantages, arguments("rloo")).compute_advantages_and_returns([])
             ),
             "conversation": conversation(),
+            "with_broken": {name: with_broken(name) for name in ("gae", "reinforce", "rloo")},
+            "turns_with_broken": turns_with_broken(),
+            "counted": [counted(0), counted(1), counted(2)],
+            "spoken_mass": spoken_mass(),
+            "replies": replies(),
         }
     print(json.dumps(figures))

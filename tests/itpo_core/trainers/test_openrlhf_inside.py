@@ -1,6 +1,7 @@
 """Our classes inside OpenRLHF's real code: `openrlhf_child.py` runs them in a process of its own."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -92,3 +93,96 @@ def test_the_agent_limits_each_turn_and_what_may_be_said(figures: dict[str, Any]
 
 def test_an_opening_that_does_not_fit_is_refused_and_not_cut(figures: dict[str, Any]) -> None:
     assert "17 tokens" in figures["conversation"]["too_long"]
+
+
+@pytest.mark.parametrize("estimator", ["gae", "reinforce"])
+def test_a_broken_sample_changes_no_advantage_of_the_others(figures: dict[str, Any], estimator: str) -> None:
+    found = figures["with_broken"][estimator]
+
+    assert found["finite"]
+    assert found["gap"] <= 1e-6
+
+
+def test_a_group_with_a_broken_sample_is_compared_without_it(figures: dict[str, Any]) -> None:
+    found = figures["with_broken"]["rloo"]
+
+    # Rewards 1 and 2 are compared with each other; 3 has lost its only sibling.
+    assert found["ends"] == pytest.approx([-1, 1, 0])
+    assert (found["finite"], found["estimator"]) == (True, "rloo")
+
+
+def test_a_broken_sample_has_no_part_in_what_is_reported(figures: dict[str, Any]) -> None:
+    found = figures["with_broken"]["rloo"]
+
+    assert found["reward"] == pytest.approx([1, 2, 3, 2])
+    assert found["broken"] == [0, 0, 0, 1]
+
+
+def test_a_broken_conversation_has_no_turn_rewards_and_leaves_those_of_others(
+    figures: dict[str, Any],
+) -> None:
+    found = figures["turns_with_broken"]
+
+    assert found["first"] == pytest.approx(figures["earlier_turn"])
+    assert found["broken"] == [0] * 7
+    assert found["reward"] == pytest.approx([1, 1, 4, 2])
+
+
+def test_a_round_bears_a_fifth_of_broken_samples_and_no_more(figures: dict[str, Any]) -> None:
+    none, one, two = figures["counted"]
+
+    assert (none, one) == ("", "")
+    assert "2 times the judge broke" in two
+
+
+def test_the_policy_that_is_trained_gives_no_chance_to_what_is_never_spoken(figures: dict[str, Any]) -> None:
+    found = figures["spoken_mass"]
+
+    assert found["before"] > 0.1
+    assert found["after"] == 0
+
+
+def test_the_engine_is_asked_for_the_distribution_that_is_trained(figures: dict[str, Any]) -> None:
+    found = figures["conversation"]
+
+    assert found["biases"] == ["-inf"]
+    assert found["least"] == 0
+
+
+def test_a_history_is_answered_on_its_own_ids_and_valued(figures: dict[str, Any]) -> None:
+    found = figures["replies"]["whole"]
+
+    assert found["asked"] == [1, 3, 6, 2, 4]
+    assert found["observation_tokens"] == [1, 3, 6, 2, 4, 6, 7, 2]
+    assert (found["action_ranges"], found["reward"], found["truncated"]) == ([[5, 8]], 3, False)
+    assert found["rollout_log_probs"] == [0, 0, 0, 0, 0, -1, -1, -1]
+    assert figures["replies"]["cut"]["truncated"]
+
+
+@pytest.mark.parametrize(
+    ("case", "cause"),
+    [
+        ("never", "token 0 at place 1 of a turn, log-probability -1"),
+        ("no_number", "token 6 at place 0 of a turn, log-probability nan"),
+        ("service_down", "did not answer within"),
+    ],
+)
+def test_a_reply_that_breaks_has_a_cause_and_neither_tokens_nor_reward(
+    figures: dict[str, Any], case: str, cause: str
+) -> None:
+    found = figures["replies"][case]
+
+    assert cause in json.loads(found["label"])["broken"]
+    assert found["action_ranges"] == []
+    assert math.isnan(found["reward"])
+    assert set(found["extra_logs"]) == set(figures["replies"]["whole"]["extra_logs"])
+
+
+def test_a_history_that_leaves_no_room_ends_the_training_and_is_not_cut(figures: dict[str, Any]) -> None:
+    assert "5 tokens leave no room for 4 of 8" in figures["replies"]["too_long"]
+
+
+def test_a_reply_without_a_service_to_value_it_is_refused_and_not_worth_nothing(
+    figures: dict[str, Any],
+) -> None:
+    assert "ITPO_REWARD_URL names none" in figures["replies"]["no_service"]

@@ -8,7 +8,13 @@ from tokenizers.decoders import Fuse
 
 from itpo_core.reward_model import ConversationTokens
 from itpo_core.tiny_policy import build_tokenizer
-from itpo_core.trainers.openrlhf_prompts import NOT_ITS_TEXT, TOO_LONG, history_prompts
+from itpo_core.trainers.openrlhf_prompts import (
+    NOT_ITS_TEXT,
+    TOO_LONG,
+    HistoryLabel,
+    history_prompts,
+    token_prompts,
+)
 
 TOKENIZER = build_tokenizer(("good", "bad", "maybe"))
 UNKNOWN = 5
@@ -61,3 +67,25 @@ def test_a_text_that_reads_as_other_tokens_is_left_out() -> None:
 
     with pytest.raises(ValueError, match=NOT_ITS_TEXT):
         history_prompts(glued, tokenizer, names_B=["c"], max_tokens=20, max_new_tokens=8)
+
+
+def test_a_history_for_our_agent_goes_over_as_its_ids_whatever_their_text_reads_as() -> None:
+    found = token_prompts(
+        spoken(UNKNOWN, 8), names_B=["c7"], max_tokens=20, max_new_tokens=8, suppressed_ids=(0, 1)
+    )
+
+    (row,) = found.rows
+    expected = HistoryLabel("c7", 0, (1, 3, UNKNOWN, 8, 2, 4), (0, 1))
+    assert HistoryLabel.read(row["label"]) == expected
+    assert found.left_out == {}
+
+
+def test_a_history_of_ids_that_leaves_no_room_is_left_out_whole() -> None:
+    with pytest.raises(ValueError, match=TOO_LONG):
+        token_prompts(spoken(7), names_B=["c"], max_tokens=9, max_new_tokens=8)
+
+
+@pytest.mark.parametrize("label", ["{}", "[1]", "no JSON"])
+def test_a_label_without_a_history_is_refused(label: str) -> None:
+    with pytest.raises(ValueError, match="holds no history"):
+        HistoryLabel.read(label)

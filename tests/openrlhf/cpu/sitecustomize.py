@@ -51,8 +51,8 @@ def patch_torch(torch: ModuleType) -> None:
     torch.nn.Module.to = on_cpu(torch.nn.Module.to, positional=True)
     # Pinned memory is CUDA's; the data loader asks for it.
     torch.Tensor.pin_memory = lambda self, *args, **named: self
-    # `with torch.device("meta")` knows factories by the functions themselves and lists them once: it must know
-    # the real ones. Otherwise a model's buffers that no checkpoint holds (the rotary frequencies) are never
+    # `with torch.device("meta")` knows factories by the functions themselves and lists them once: they must
+    # be the real ones. Otherwise the buffers that no checkpoint holds (the rotary frequencies) are never
     # filled, and every process computes with whatever lay in that memory.
     importlib.import_module("torch.utils._device")._device_constructors()
     for name in FACTORIES:
