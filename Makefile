@@ -107,6 +107,9 @@ test-full: $(STAMP) $(OPENRLHF) $(OTHER_DUCKDB) $(OTHER_TRANSFORMERS)  ## every 
 	@$(PYTEST) -q -n 2 -m "not e2e and not browser"
 	@$(PYTEST) -q -m "e2e or browser" --ignore tests/openrlhf
 
+test-openrlhf: $(STAMP) $(OPENRLHF_CPU)  ## whole trainings inside the real OpenRLHF and vLLM, on this CPU: an hour
+	@$(PYTEST) -q -n 0 tests/openrlhf
+
 faults: $(STAMP) $(OPENRLHF)  ## each planted fault must turn its test red
 	@$(RUN) -m tests.faults.run
 
