@@ -109,6 +109,16 @@ def test_what_is_built_on_the_cluster_after_torch_is_not_in_the_lock_that_brings
     assert {"torch", "ninja", "packaging", "psutil", "setuptools", "wheel"} <= pins("gpu.txt").keys()
 
 
+def test_the_cluster_takes_its_lock_without_resolving_and_compiles_flash_attn_from_its_hash() -> None:
+    words = " ".join((ROOT / "Dockerfile.cluster").read_text().replace("\\\n", " ").split())
+    first, second = re.findall(r"(?:RUN|&&) ([^&]*?) -r requirements/(gpu\S*\.txt)", words)
+
+    assert (first[1], second[1]) == ("gpu.txt", "gpu-flash-attn.txt")
+    assert all("--require-hashes" in line and "--no-deps" in line for line, _ in (first, second))
+    assert "FLASH_ATTENTION_FORCE_BUILD=TRUE" in second[0]
+    assert "--no-build-isolation" in second[0]
+
+
 def test_the_cluster_and_the_tests_have_the_same_openrlhf_and_ray() -> None:
     cluster, tested = cluster_pins(), pins("openrlhf-cpu.txt")
 

@@ -18,7 +18,7 @@ from tasks.adapter_receipts import base_breaks, base_of
 from tasks.config import ConfigError
 from tasks.context import Context
 from tasks.receipts import Desk
-from tasks.train_policy import base_input, trainer
+from tasks.train_policy import base_input, local_trainer
 from tests.builders import make_context
 
 LORA = LoraSettings(rank=2, alpha=4.0, targets=("q_proj", "v_proj"))
@@ -125,7 +125,7 @@ def test_a_candidate_belongs_to_its_parents_base_and_not_to_its_parents_adapter(
     assert base_input(third, whole, parent_name="shop/v0000") == {"base_version": "shop/v0000"}
     assert base_input(third, adapted, parent_name="shop/v0001") == {"base_version": "shop/v0000"}
     assert base_input(second, whole, parent_name="shop/v0000") == {}
-    assert trainer(third.config.train).lora == LORA
+    assert local_trainer(third.config.train).lora == LORA
 
 
 def test_merging_writes_whole_weights_with_the_same_logits(base: Path, tmp_path: Path) -> None:
