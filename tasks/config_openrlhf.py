@@ -27,6 +27,21 @@ ESTIMATORS = MappingProxyType(
     }
 )
 OF_TURNS = frozenset({"gae", "reinforce"})
+# What turns of conversations that are held inside can be credited by: scores and outcomes, no Q, no judge.
+CREDIT_ONLINE = frozenset(
+    {
+        Algorithm.OUTCOME,
+        Algorithm.UNIFORM,
+        Algorithm.ITPO,
+        Algorithm.NORM_ITPO,
+        Algorithm.NORM_ITPO_SIGNED,
+        Algorithm.NORM_ITPO_SHARE,
+        Algorithm.ITPO_PLUS_OUTCOME,
+        Algorithm.IMMEDIATE_PLUS_OUTCOME,
+    }
+)
+# What goes through OpenRLHF's own critic: rewards that a turn has by itself.
+CRITIC_ONLINE = frozenset({Algorithm.OUTCOME, Algorithm.ITPO})
 COMPARES_SIBLINGS = frozenset({"group_norm", "dr_grpo", "rloo", "reinforce_baseline"})
 
 
@@ -291,19 +306,35 @@ def _faults_of_estimator(own: OpenRlhf, credit: Credit) -> dict[str, bool]:
     way, n = way_in(own, credit), own.samples_per_prompt
     if way == "committed":
         return _faults_of_committed(own)
+    if way == "online":
+        return _faults_of_online(own, credit)
     estimator = ESTIMATORS.get((credit.advantage, credit.std))
     return {
         f'credit.profile "{credit.profile}" with [openrlhf], which has its own conventions for advantages: '
         'set it to "openrlhf"': credit.profile != "openrlhf",
         f'credit.advantage "{credit.advantage}" with credit.std "{credit.std}" has no counterpart in '
         "OpenRLHF: leave credit.std out": estimator is None,
-        f'openrlhf.rollouts "online" with credit.advantage "{credit.advantage}": rewards by turn go into '
-        '"ppo" or "reinforce_pp" there; choose one, or train on "committed" rollouts': way == "online"
-        and estimator not in OF_TURNS,
         f'openrlhf.samples_per_prompt {n} with credit.advantage "{credit.advantage}", which compares samples '
         "of one prompt: use 2 or more": estimator in COMPARES_SIBLINGS and n < 2,
         f'credit.gamma {credit.gamma} with credit.advantage "{credit.advantage}", which OpenRLHF never '
         "discounts: set it to 1": credit.gamma != 1 and estimator not in OF_TURNS,
+    }
+
+
+def _faults_of_online(own: OpenRlhf, credit: Credit) -> dict[str, bool]:
+    known = CRITIC_ONLINE if credit.needs_critic else CREDIT_ONLINE
+    names = ", ".join(sorted(each.value for each in known))
+    compares = credit.advantage in ("grpo", "rloo", "reinforce_pp_baseline")
+    return {
+        f'openrlhf.rollouts "online" with credit.algorithm "{credit.algorithm.value}" and credit.advantage '
+        f'"{credit.advantage}", whose turns have no reward there: choose one of {names}, or "committed" '
+        "rollouts": credit.algorithm not in known,
+        f'openrlhf.samples_per_prompt {own.samples_per_prompt} with credit.advantage "{credit.advantage}", '
+        "which compares samples of one prompt: use 2 or more": compares and own.samples_per_prompt < 2,
+        'openrlhf.kl_place "reward" with openrlhf.rollouts "online" and given advantages: use "loss", or '
+        'credit.advantage "ppo"': own.kl_place == "reward" and not credit.needs_critic,
+        f'credit.score_scale "{credit.score_scale}" with openrlhf.rollouts "online", which knows no rounds '
+        "before its own: leave it out": credit.score_scale == "running_std",
     }
 
 
@@ -320,7 +351,8 @@ def _faults_of_layout(own: OpenRlhf, credit: Credit) -> dict[str, bool]:
     way, has_critic = way_in(own, credit), has_critic_there(own, credit)
     return {
         f'openrlhf.reward "{own.reward}" with credit.algorithm "{credit.algorithm.value}": only '
-        "iterative_ppo asks a reward for single replies; leave it out": own.reward != "agent" and way != "iterative_ppo",
+        "iterative_ppo asks a reward for single replies; leave it out": own.reward != "agent"
+        and way != "iterative_ppo",
         f'openrlhf.layout "async" with openrlhf.rollouts "{own.rollouts}": our credit is put in place of the '
         'trainer that takes turns with the engines; use "split"': own.layout == "async"
         and way != "iterative_ppo",

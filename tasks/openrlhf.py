@@ -13,9 +13,6 @@ from storage.paths import repository_root
 from tasks.config import Config, ConfigError
 from tasks.config_openrlhf import ESTIMATORS, OpenRlhf, Way, has_critic_there, way_in
 
-CREDITS: Mapping[Way, Credit] = MappingProxyType(
-    {"iterative_ppo": "replies", "committed": "committed", "online": "turns"}
-)
 MISSING = "the configuration has no section [openrlhf]: write one, or start from configs/cluster_8gpu.toml"
 # name of the correction -> OpenRLHF's level and mode
 GAPS: Mapping[str, tuple[Literal["off", "token", "seq"], Literal["mask", "clip"] | None]] = MappingProxyType(
@@ -109,8 +106,13 @@ def staged(config: Config, iteration: int, *, made_from: str = "") -> Staged:
 def credit_of(config: Config) -> Credit:
     """What is put in place inside OpenRLHF."""
     cluster = cluster_of(config)
-    credit = CREDITS[way_in(cluster, config.credit)]
-    return "stock" if credit == "replies" and cluster.reward != "agent" else credit
+    way = way_in(cluster, config.credit)
+    if way == "iterative_ppo":
+        return "replies" if cluster.reward == "agent" else "stock"
+    if way == "online":
+        # With a critic of OpenRLHF's own the rewards of turns go through its GAE.
+        return "turns" if config.credit.needs_critic else "online"
+    return "committed"
 
 
 def located(cluster: OpenRlhf, path: str) -> str:
@@ -235,8 +237,8 @@ def _with_engines(flags: OpenRlhfFlags, config: Config, *, cluster: OpenRlhf) ->
 def _with_advantages(flags: OpenRlhfFlags, config: Config, *, cluster: OpenRlhf) -> OpenRlhfFlags:
     credit, train = config.credit, config.train
     level, mode = GAPS[cluster.gap]
-    # Committed advantages take the place of what any estimator says; this one asks for nothing.
-    is_given = way_in(cluster, credit) == "committed"
+    # Given advantages take the place of what any estimator says; this one asks for nothing.
+    is_given = credit_of(config) in ("committed", "online")
     return replace(
         flags,
         estimator="reinforce" if is_given else ESTIMATORS[credit.advantage, credit.std],

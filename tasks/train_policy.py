@@ -16,7 +16,7 @@ from itpo_core.trainers.base import PolicySettings, Trainer, TrainingBatch, Trai
 from storage import commits, registry, weights
 from storage.commits import Commit
 from storage.registry import PolicyVersion
-from tasks import improve, openrlhf_histories, openrlhf_training
+from tasks import improve, openrlhf_histories, openrlhf_online, openrlhf_training
 from tasks.config import Config, Train
 from tasks.config_engine import gap_inputs
 from tasks.config_openrlhf import Way, way_in
@@ -287,6 +287,12 @@ OPENRLHF_STEPS: dict[Way, PolicyStep] = {
     ),
     "iterative_ppo": PolicyStep(
         improve.sources, ("improve", "sampling", "openrlhf"), openrlhf_histories.train, openrlhf_training.tidy
+    ),
+    "online": PolicyStep(
+        openrlhf_online.sources,
+        ("train", "sampling", "openrlhf", "domain"),
+        openrlhf_online.train,
+        openrlhf_training.tidy,
     ),
 }
 STEPS: dict[str, Callable[[Config], PolicyStep]] = {

@@ -17,10 +17,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, partial
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any
 
 from openrlhf.utils.agent import AgentExecutorBase
 from transformers import PreTrainedTokenizerBase
@@ -35,8 +35,9 @@ from itpo_core.rollout import RolloutSpec, run_conversations
 from itpo_core.tokens import ChatFormat
 from itpo_core.trainers.openrlhf_broken import broken_output
 from itpo_core.trainers.openrlhf_credit import TurnRewards, implicit_rewards, shaped_rewards
+from itpo_core.trainers.openrlhf_openings import OpeningLabel
 from itpo_core.trainers.openrlhf_prompts import HistoryLabel
-from itpo_core.types import Conversation, Message, Role, Scenario, Scored, Split
+from itpo_core.types import Conversation, Scored
 
 Ids = Sequence[int]
 # histories, replies -> one value per turn
@@ -52,42 +53,6 @@ class ConversationBrokenError(RuntimeError):
 
 
 BREAKS = (ConversationBrokenError, RewardServiceError, RewardRefusedError)
-
-
-@dataclass(frozen=True, slots=True)
-class OpeningLabel:
-    """Which conversation to hold: domain and preset, the scenario, the root of the user's draws, limits.
-
-    `turn_tokens` is the most of one turn. `suppressed_ids` are the tokens that the policy never speaks.
-    """
-
-    domain: str
-    preset: str
-    scenario: Scenario
-    seed: int
-    turn_tokens: int
-    suppressed_ids: tuple[int, ...] = ()
-
-    def label(self) -> str:
-        """As a prompt's label."""
-        return json.dumps(asdict(self), sort_keys=True)
-
-    @classmethod
-    def read(cls, label: str) -> Self:
-        """What `label` wrote. Raises ValueError for another text."""
-        try:
-            found = json.loads(label)
-            scenario = found.pop("scenario")
-            opening = tuple(Message(**{**one, "role": Role(one["role"])}) for one in scenario.pop("opening"))
-            split = Split(scenario.pop("split"))
-            suppressed = tuple(found.pop("suppressed_ids"))
-            return cls(
-                scenario=Scenario(opening=opening, split=split, **scenario),
-                suppressed_ids=suppressed,
-                **found,
-            )
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"label {label[:80]!r} names no conversation to hold: {error!r}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +136,8 @@ class AgentExecutor(AgentExecutorBase):
         histories = [stream.tokens[:start] for start, _ in stream.ranges]
         replies = [stream.tokens[start:end] for start, end in stream.ranges]
         values = await loop.run_in_executor(self._threads, self._values, histories, replies)
-        return output(stream, self._credit(values, outcome_of(held)), prompt=call.prompt)
+        rewards = self._credit(values, outcome_of(held))
+        return output(stream, rewards, values=values, outcome=outcome_of(held), prompt=call.prompt)
 
     def _chat(self, tokenizer: PreTrainedTokenizerBase, suppressed_ids: tuple[int, ...]) -> ChatFormat:
         # OpenRLHF sends a fresh copy of the tokenizer with every prompt.
@@ -279,14 +245,18 @@ def outcome_of(held: Conversation) -> float:
     return held.outcome.value
 
 
-def output(stream: Stream, rewards: Sequence[float], *, prompt: str) -> dict[str, object]:
+def output(
+    stream: Stream, rewards: Sequence[float], *, values: Sequence[float], outcome: float, prompt: str
+) -> dict[str, object]:
     """The mapping that OpenRLHF makes a sample of: one range of actions per turn.
 
     The sum over turns is the conversation's reward, which OpenRLHF reports and filters by.
     """
+    ends = tuple(end for _, end in stream.ranges)
+    tokens = tuple(end - start for start, end in stream.ranges)
     return {
         "prompt": prompt,
-        "label": TurnRewards(tuple(rewards), tuple(end for _, end in stream.ranges)).label(),
+        "label": TurnRewards(tuple(rewards), ends, tokens, tuple(values), outcome).label(),
         "images": None,
         "mm_train_inputs": None,
         "reward": sum(rewards),
@@ -295,7 +265,7 @@ def output(stream: Stream, rewards: Sequence[float], *, prompt: str) -> dict[str
         "action_ranges": stream.ranges,
         "rollout_log_probs": stream.logprobs,
         "truncated": False,
-        "extra_logs": {"turns": float(len(rewards)), "broken": 0.0},
+        "extra_logs": {"turns": float(len(rewards)), "outcome": outcome, "broken": 0.0},
     }
 
 
@@ -325,4 +295,4 @@ CREDITS: Mapping[str, Callable[[Sequence[float], float], tuple[float, ...]]] = M
 )
 # What the logs of a whole row hold; a broken one needs the same names.
 REPLY_LOGS: Mapping[str, float] = MappingProxyType({"value": 0.0})
-TURN_LOGS: Mapping[str, float] = MappingProxyType({"turns": 0.0})
+TURN_LOGS: Mapping[str, float] = MappingProxyType({"turns": 0.0, "outcome": 0.0})

@@ -7,8 +7,9 @@ untouched, so what belongs to turns travels there.
 
 import itertools
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -36,10 +37,16 @@ class CommittedRow:
 
 @dataclass(frozen=True, slots=True)
 class TurnRewards:
-    """What an agent hands on about its conversation: rewards_K, and one past each turn's last token."""
+    """What an agent hands on about its conversation: rewards_K, and one past each turn's last token.
+
+    The rest is for credit over a whole round: tokens_K, values_K as the service gave them, the outcome.
+    """
 
     rewards: tuple[float, ...]
     ends: tuple[int, ...]
+    tokens: tuple[int, ...] = ()
+    values: tuple[float, ...] = ()
+    outcome: float = math.nan
 
     def label(self) -> str:
         """As a sample's label."""
@@ -107,9 +114,10 @@ def turn_rewards(label: str) -> TurnRewards:
     if broken_cause(label) is not None:
         return TurnRewards((), ())
     found = json.loads(label)
-    if not isinstance(found, dict) or set(found) != {"rewards", "ends"}:
+    if not isinstance(found, dict) or set(found) != {one.name for one in fields(TurnRewards)}:
         raise ValueError(f"label {label[:80]!r} holds no rewards by turn: train with our agent file")
-    return TurnRewards(tuple(found["rewards"]), tuple(found["ends"]))
+    rows = {name: tuple(value) for name, value in found.items() if name != "outcome"}
+    return TurnRewards(**rows, outcome=found["outcome"])
 
 
 def shaped_rewards(values_K: Sequence[float], outcome: float) -> tuple[float, ...]:

@@ -25,7 +25,7 @@ STEP = re.compile(r"Global step (\d+): (\{.*\})")
 TAIL_CHARACTERS = 3000
 LOG = "openrlhf.log"
 LOOK_S = 0.5
-Credit = Literal["stock", "replies", "turns", "committed"]
+Credit = Literal["stock", "replies", "turns", "online", "committed"]
 # Steps done and steps in all.
 Progress = Callable[[int, int], None]
 

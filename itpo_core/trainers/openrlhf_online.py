@@ -14,6 +14,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from itpo_core.credit import CreditMethod, credit
 from itpo_core.normalisation import RunningScale
+from itpo_core.trainers.openrlhf_broken import broken_cause
+from itpo_core.trainers.openrlhf_credit import turn_rewards
 from itpo_core.turn_batch import BatchScalars, TurnBatch
 from itpo_core.turn_rewards import happened
 
@@ -29,6 +31,14 @@ class HeldTurns:
     scores: tuple[float, ...]
     tokens: tuple[int, ...]
     ends: tuple[int, ...]
+
+
+def held_turns(label: str) -> HeldTurns | None:
+    """What an agent's label says of its conversation; None for one that broke. Raises ValueError else."""
+    if broken_cause(label) is not None:
+        return None
+    found = turn_rewards(label)
+    return HeldTurns(found.outcome, found.values, found.tokens, found.ends)
 
 
 @dataclass(frozen=True, slots=True)

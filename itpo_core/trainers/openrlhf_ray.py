@@ -1,9 +1,9 @@
 """OpenRLHF with turn credit: the classes that we put in place of its own, and the entry that does so.
 
 Runs in OpenRLHF's environment: `python -m itpo_core.trainers.openrlhf_ray <arguments of train_ppo_ray>`. What
-is in place is chosen by ITPO_CREDIT: `stock`, `replies` (our agent answers visited histories, one reward
-each), `turns` (our agent holds conversations, a reward per turn) or `committed` (conversations of a committed
-batch, an advantage per token).
+is in place is chosen by ITPO_CREDIT: `stock`; `replies` (our agent answers visited histories, one reward
+each); `turns` (our agent holds conversations, a reward per turn); `online` (the same conversations, with the
+lake's credit as ITPO_ONLINE_CREDIT says); `committed` (a committed batch, an advantage per token).
 
 Stock OpenRLHF adds the rewards of all steps of a conversation and lays the sum on its last token. Its trainer
 takes its parts by name, so a subclass of the trainer replaces two of them after they were made: what gives
@@ -50,10 +50,11 @@ from itpo_core.trainers.openrlhf_credit import (
     whitened,
 )
 from itpo_core.trainers.openrlhf_flags import MODULE, check_version
+from itpo_core.trainers.openrlhf_online import OnlineCredit, advantages, held_turns, on_places
 from itpo_core.trainers.openrlhf_spoken import SpokenPolicy, SpokenReference
 from itpo_core.trainers.with_parent import end_with_parent
 
-CREDIT_VARIABLE = "ITPO_CREDIT"
+CREDIT_VARIABLE, ONLINE_VARIABLE = "ITPO_CREDIT", "ITPO_ONLINE_CREDIT"
 # Ray keeps a trainer's class only inside the actor class that it makes of it.
 StockTrainer = stock.PPOTrainer.__ray_metadata__.modified_class
 RETURNS = ("reinforce", "gae")
@@ -178,9 +179,7 @@ class CommittedAdvantages(RemoteExperienceMaker):
 
     def compute_advantages_and_returns(self, experiences: list[Experience]) -> list[Experience]:
         """Put each row's advantages on its places. Raises ValueError for a KL in the reward."""
-        kl = self.args.algo.kl
-        if kl.init_coef > 0 and not kl.use_loss:
-            raise ValueError("committed advantages take a KL in the loss only: set --algo.kl.use_loss")
+        _check_kl_in_loss(self.args)
         for experience in experiences:
             rows = [committed_row(label).advantages_A for label in experience.labels]
             experience.advantages = stacked(rows, experience.action_mask.shape[1])
@@ -236,6 +235,34 @@ def _whiten(experiences: Sequence[Experience]) -> None:
         one.advantages = torch.stack([next(rows_BA)[:places] for _ in range(len(one.advantages))])
 
 
+class OnlineAdvantages(RemoteExperienceMaker):
+    """Advantages of turns as the lake's credit gives them, over the conversations of a round."""
+
+    def compute_advantages_and_returns(self, experiences: list[Experience]) -> list[Experience]:
+        """Credit all rows at once, then lay each turn's advantage on its places; errors as for committed."""
+        _check_kl_in_loss(self.args)
+        own = OnlineCredit.read(os.environ[ONLINE_VARIABLE])
+        held = [held_turns(label) for one in experiences for label in one.labels]
+        # Rows may have been sorted by length; the samples of a prompt stand together in the first order.
+        order_B = torch.tensor(list(itertools.chain.from_iterable(one.index for one in experiences)))
+        turns_BK = iter(advantages(held, own, prompt_B=order_B // own.samples))
+        rows = iter(held)
+        for one in experiences:
+            places = one.action_mask.shape[1]
+            laid = [on_places(next(rows), next(turns_BK), places=places) for _ in one.labels]
+            one.advantages = torch.stack(laid) * one.action_mask
+            one.returns = one.advantages.clone()
+            one.info["return"] = one.advantages.sum(dim=-1)
+            one.kl = None
+        _fill_figures(experiences, _whole(experiences))
+        return experiences
+
+
+def _check_kl_in_loss(args: Any) -> None:
+    if args.algo.kl.init_coef > 0 and not args.algo.kl.use_loss:
+        raise ValueError("given advantages take a KL in the loss only: set --algo.kl.use_loss")
+
+
 class CommittedTrainer(StockTrainer):
     """OpenRLHF's trainer on a committed batch. Its signature is OpenRLHF's to choose, so it is passed on."""
 
@@ -256,6 +283,14 @@ class TurnCreditTrainer(StockTrainer):
         self.samples_generator = CountedSamples(
             self.strategy, self.prompts_dataloader, self.eval_dataloader, self.tokenizer, self.vllm_engines
         )
+
+
+class OnlineTrainer(TurnCreditTrainer):
+    """The same conversations with the lake's credit."""
+
+    def __init__(self, *args: Any, **sampling: Any) -> None:
+        super().__init__(*args, **sampling)
+        self.experience_maker = _maker(OnlineAdvantages, self)
 
 
 class ReplyTrainer(StockTrainer):
@@ -281,7 +316,12 @@ def _maker(kind: type[RemoteExperienceMaker], trainer: StockTrainer) -> RemoteEx
     )
 
 
-TRAINERS = {"replies": ReplyTrainer, "turns": TurnCreditTrainer, "committed": CommittedTrainer}
+TRAINERS = {
+    "replies": ReplyTrainer,
+    "turns": TurnCreditTrainer,
+    "online": OnlineTrainer,
+    "committed": CommittedTrainer,
+}
 
 
 def sample(row: CreditedRow, *, prompt: str, label: str) -> Experience:

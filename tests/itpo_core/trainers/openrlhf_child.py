@@ -50,18 +50,22 @@ from openrlhf.models.loss import PolicyLoss  # noqa: E402
 from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker  # noqa: E402
 
+from itpo_core.credit import CreditMethod  # noqa: E402
 from itpo_core.envs.catalogue import sales  # noqa: E402
 from itpo_core.rewards.service import RewardService  # noqa: E402
 from itpo_core.tiny_policy import create_policy, suppressed_ids  # noqa: E402
 from itpo_core.trainers.base import TrainingBatch  # noqa: E402
-from itpo_core.trainers.openrlhf_agent import AgentExecutor, OpeningLabel  # noqa: E402
+from itpo_core.trainers.openrlhf_agent import AgentExecutor  # noqa: E402
 from itpo_core.trainers.openrlhf_broken import BrokenBudgetError, broken_output  # noqa: E402
 from itpo_core.trainers.openrlhf_credit import TurnRewards, stage_batch  # noqa: E402
+from itpo_core.trainers.openrlhf_online import OnlineCredit  # noqa: E402
+from itpo_core.trainers.openrlhf_openings import OpeningLabel  # noqa: E402
 from itpo_core.trainers.openrlhf_prompts import HistoryLabel  # noqa: E402
 from itpo_core.trainers.openrlhf_ray import (  # noqa: E402
     CommittedAdvantages,
     CommittedSamples,
     CountedSamples,
+    OnlineAdvantages,
     TurnRewardAdvantages,
     WholeAdvantages,
 )
@@ -144,6 +148,20 @@ def earlier_turn() -> list[float]:
     given.labels = [TurnRewards((1.0, 0.0), (4, 7)).label()] * ROWS
     (ours,) = maker(TurnRewardAdvantages, args).compute_advantages_and_returns([given])
     return ours.advantages[0].tolist()
+
+
+def online() -> list[list[float]]:
+    """Outcomes 1, 0, 1 and a broken one, two prompts of two: RLOO of the outcome, as the lake credits it."""
+    os.environ["ITPO_ONLINE_CREDIT"] = OnlineCredit(
+        CreditMethod("outcome", "rloo"), token_cost=0.0, samples=2
+    ).text()
+    args = arguments("reinforce", kl=0.5, use_loss=True)
+    given = experience([1.0, 0.0, 1.0, float("nan")])
+    given.info = {"reward": given.rewards.clone(), "broken": torch.tensor([0.0, 0.0, 0.0, 1.0])}
+    held = [TurnRewards((0.0, 0.0), (4, 8), (2, 2), (0.0, 0.0), outcome) for outcome in (1.0, 0.0, 1.0)]
+    given.labels = [*(one.label() for one in held), str(broken_output("gone", prompt="p", logs={})["label"])]
+    (ours,) = maker(OnlineAdvantages, args).compute_advantages_and_returns([given])
+    return ours.advantages.tolist()
 
 
 def with_broken(estimator: str) -> dict[str, Any]:
@@ -377,6 +395,7 @@ if __name__ == "__main__":
             "gae": same_as_stock("gae"),
             "reinforce": same_as_stock("reinforce"),
             "earlier_turn": earlier_turn(),
+            "online": online(),
             "replayed": replayed(Path(made)),
             "kl_in_reward": refused(
                 lambda: maker(CommittedAdvantages, arguments("gae", kl=0.1)).compute_advantages_and_returns(

@@ -84,7 +84,7 @@ def test_a_turn_that_ends_on_a_users_token_is_refused() -> None:
 
 
 def test_a_label_gives_its_rewards_back() -> None:
-    given_rewards = TurnRewards((0.25, -1.0), (3, 7))
+    given_rewards = TurnRewards((0.25, -1.0), (3, 7), (2, 3), (0.5, -2.0), 1.0)
 
     assert turn_rewards(given_rewards.label()) == given_rewards
 

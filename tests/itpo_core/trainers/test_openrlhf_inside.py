@@ -46,6 +46,16 @@ def test_a_reward_of_an_earlier_turn_reaches_its_tokens_and_no_later_ones(figure
     assert figures["earlier_turn"] == pytest.approx([0.81, 0.9, 1, 0, 0, 0, 0], abs=1e-6)
 
 
+def test_conversations_held_inside_are_credited_as_those_of_the_lake(figures: dict[str, Any]) -> None:
+    won, lost, alone, broken = figures["online"]
+
+    # RLOO of 1 against 0 on both turns' places, also where the second row ends earlier.
+    assert won == [0, 1, 1, 0, 0, 1, 1]
+    assert lost == [0, -1, -1, 0, 0, -1, 0]
+    # Its only sibling broke: compared with nothing.
+    assert alone == broken == [0] * 7
+
+
 def test_a_committed_batch_comes_out_of_openrlhfs_sampler_as_it_went_in(figures: dict[str, Any]) -> None:
     found = figures["replayed"]
 

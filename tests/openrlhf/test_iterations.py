@@ -1,0 +1,64 @@
+"""Iterations of the loop through Ray and OpenRLHF on this CPU, by the command that a person types."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from storage import commits, registry, run_logs
+from storage.commits import CommitKey
+from storage.paths import repository_root
+from storage.stores import open_store
+from tests.openrlhf.on_cpu import HALF_AN_HOUR_S
+
+CONFIG = "configs/sales_openrlhf_cpu.toml"
+NAME = "sales-openrlhf-cpu"
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3 * HALF_AN_HOUR_S)]
+WAYS = {
+    "credited conversations": (),
+    "histories under Q": ("--algorithm", "iterative_ppo", "--advantage", "reinforce_pp"),
+    "conversations held inside": (
+        "--set", "openrlhf.rollouts=online", "--set", "openrlhf.samples_per_prompt=2",
+        "--set", "openrlhf.prompts_per_step=8",
+    ),
+}  # fmt: skip
+
+
+def itpo(*words: str, lake: Path, work: Path) -> str:
+    """The output of a command that ended well."""
+    env = {
+        **os.environ,
+        "ITPO_LAKE": str(lake),
+        "ITPO_WORK": str(work),
+        "ITPO_REPORTS": str(work / "reports"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tasks", *words],
+        cwd=repository_root(),
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_two_iterations_make_two_versions_each_from_the_one_before(tmp_path: Path, way: str) -> None:
+    lake, stage = tmp_path / "lake", tmp_path / "stage"
+    here = {"lake": lake, "work": tmp_path / "work"}
+
+    itpo("run", "--config", CONFIG, "--iterations", "2", "--set", f'openrlhf.stage_folder="{stage}"',
+         *WAYS[way], **here)  # fmt: skip
+
+    store = open_store(str(lake))
+    versions = registry.versions(store, NAME)
+    assert [version.name for version in versions] == [f"{NAME}/v{number:04d}" for number in range(3)]
+    assert [version.parent for version in versions] == [None, f"{NAME}/v0000", f"{NAME}/v0001"]
+    assert len({commits.read(store, CommitKey(NAME, "policy", number)).digest for number in range(3)}) == 3
+    assert "0 problems" in itpo("verify", "-e", NAME, **here)
+    assert f"parent: {NAME}/v0001" in itpo("why", f"{NAME}/v0002", **here)
+    assert len(run_logs.names(store, NAME, prefix="openrlhf-")) == 2
+    assert list(stage.glob("*/*")) == []
