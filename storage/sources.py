@@ -65,7 +65,7 @@ class OnDisk:
             return os.pread(file.fileno(), stop - start, start)
 
 
-def create_from(store: ObjectStore, key: str, path: Path) -> bool:
+def create_from(store: ObjectStore, key: str, *, path: Path) -> bool:
     """Store the file's bytes unless the object exists; only a small file is read whole."""
     if isinstance(store, FileStore) and path.stat().st_size > LARGE_BYTES:
         return store.create_from(key, path)

@@ -54,7 +54,7 @@ def put_bytes(store: ObjectStore, key: CommitKey, *, name: str, data: bytes) -> 
 
 def _put_file(store: ObjectStore, key: CommitKey, *, name: str, path: Path) -> FileEntry:
     entry = _entry(key, name, sha256=file_sha256(path), size_bytes=path.stat().st_size)
-    create_from(store, entry.key, path)
+    create_from(store, entry.key, path=path)
     return entry
 
 

@@ -31,17 +31,17 @@ def train(context: Context, job: Job) -> TrainingResult:
     # Q is a chance of success.
     check_reward_range(flags_of(context.config, context.iteration), lowest=0.0, highest=1.0)
     spoken = spoken_turns(context, job.sources["credit"])
-    prompts = histories(context, job, spoken)
+    prompts = histories(context, job, spoken=spoken)
     with served_q(context, job) as url:
         variables = {"ITPO_REWARD_URL": url, "ITPO_REWARD_KIND": "q"}
         asked = Asked(prompts.rows, credit_of(context.config), variables)
-        result = run_on_prompts(context, job, asked, spoken=spoken)
+        result = run_on_prompts(context, job, asked=asked, spoken=spoken)
     left_out = {f"histories left out, {cause}": float(count) for cause, count in prompts.left_out.items()}
     facts = {**left_out, "step_taken": 1.0, "gate_open": float(is_open)}
     return replace(result, summary={**result.summary, **facts})
 
 
-def histories(context: Context, job: Job, spoken: SpokenTurns) -> "Prompts":
+def histories(context: Context, job: Job, *, spoken: SpokenTurns) -> "Prompts":
     """Every history that was visited in as many conversations as one pass has, drawn for this iteration."""
     from itpo_core.tiny_policy import load_chat_format, load_policy
     from itpo_core.trainers.openrlhf_prompts import history_prompts, token_prompts

@@ -35,7 +35,7 @@ def train(context: Context, job: Job) -> TrainingResult:
         asked = Asked(
             openings(context, job), credit_of(context.config), {**variables, **credited_by(context, job)}
         )
-        return run_on_prompts(context, job, asked, spoken=spoken)
+        return run_on_prompts(context, job, asked=asked, spoken=spoken)
 
 
 def openings(context: Context, job: Job) -> Sequence[Mapping[str, str]]:

@@ -68,7 +68,7 @@ class Asked:
     variables: Mapping[str, str]
 
 
-def run_on_prompts(context: Context, job: Job, asked: Asked, *, spoken: SpokenTurns) -> TrainingResult:
+def run_on_prompts(context: Context, job: Job, *, asked: Asked, spoken: SpokenTurns) -> TrainingResult:
     """Have OpenRLHF draw and train on whole rounds of these prompts; the rest of them is left out, counted.
 
     A killed run goes on from the last state that OpenRLHF kept. The candidate is examined on `spoken`.

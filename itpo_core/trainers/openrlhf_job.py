@@ -77,7 +77,7 @@ class OpenRlhfJob:
             )
             try:
                 self._wait(job, log, on_look)
-            except BaseException:
+            except BaseException:  # whatever ends the wait, an interrupt too: nothing may train on unseen
                 os.killpg(job.pid, signal.SIGKILL)
                 job.wait()
                 raise

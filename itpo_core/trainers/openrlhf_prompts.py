@@ -42,13 +42,13 @@ def history_prompts(
     """
     room = max_tokens - max_new_tokens
 
-    def row_of(name: str, turn: int, ids: list[int]) -> Mapping[str, str] | str:
+    def _row_of(name: str, turn: int, ids: list[int]) -> Mapping[str, str] | str:
         text = str(tokenizer.decode(ids))
         cause = _why_not(ids, text, tokenizer, room=room)
         label = {"conversation": name, "turn": turn}
         return cause or {"input": text, "label": json.dumps(label, sort_keys=True)}
 
-    return _prompts(_visited(conversations, names_B), row_of)
+    return _prompts(_visited(conversations, names_B), _row_of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,11 @@ def token_prompts(
     """`history_prompts` for our agent file: ids travel in the label, and the input only names the prompt."""
     room, never = max_tokens - max_new_tokens, tuple(suppressed_ids)
 
-    def row_of(name: str, turn: int, ids: list[int]) -> Mapping[str, str] | str:
+    def _row_of(name: str, turn: int, ids: list[int]) -> Mapping[str, str] | str:
         label = HistoryLabel(name, turn, tuple(ids), never).label()
         return TOO_LONG if len(ids) > room else {"input": f"{name} turn {turn}", "label": label}
 
-    return _prompts(_visited(conversations, names_B), row_of)
+    return _prompts(_visited(conversations, names_B), _row_of)
 
 
 def _visited(

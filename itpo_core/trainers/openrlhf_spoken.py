@@ -43,8 +43,8 @@ def leave_out(model: Any) -> None:  # Any: a Hugging Face model, or an adapter a
     if not never:
         return
 
-    def without(module: object, given: object, found: Any) -> Any:
+    def _without(module: object, given: object, found: Any) -> Any:
         found["logits"] = suppress(found["logits"], never)
         return found
 
-    model.register_forward_hook(without)
+    model.register_forward_hook(_without)

@@ -32,6 +32,8 @@ class RealHead:
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="itpo-ray-")))
     port: int = field(default_factory=lambda: free_port(38265))
     cpus: int = 2
+    gpus: int = 0  # of Ray's counting: tests have none
+    ray: Path = RAY
     address: str = ""  # where other nodes join
 
     @property
@@ -44,12 +46,13 @@ class RealHead:
         gcs = free_port(self.port + 1)
         self.address = f"127.0.0.1:{gcs}"
         options = [
-            "--head", "--include-dashboard=false", f"--num-cpus={self.cpus}", f"--port={gcs}",
+            "--head", "--include-dashboard=false", f"--num-cpus={self.cpus}",
+            f"--num-gpus={self.gpus}", f"--port={gcs}",
             "--dashboard-host=127.0.0.1", f"--dashboard-port={self.port}",
             f"--dashboard-agent-listen-port={free_port(self.port + 101)}",
             f"--ray-client-server-port={free_port(self.port + 201)}", f"--temp-dir={self.folder}",
         ]  # fmt: skip
-        _ray_start(options, folder=self.folder)
+        _ray_start(options, folder=self.folder, ray=self.ray)
         self._serve()
         self._wait()
 
@@ -100,7 +103,10 @@ class RealNode:
     def start(self) -> None:
         """Join the cluster."""
         agent = free_port(self.head.port + 301)
-        options = [f"--address={self.head.address}", "--num-cpus=1", f"--dashboard-agent-listen-port={agent}"]
+        options = [
+            f"--address={self.head.address}", "--num-cpus=1", "--num-gpus=0",
+            f"--dashboard-agent-listen-port={agent}",
+        ]  # fmt: skip
         _ray_start(options, folder=self.folder)
 
     def kill(self) -> None:
@@ -117,10 +123,10 @@ class RealNode:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _ray_start(options: list[str], *, folder: Path) -> None:
+def _ray_start(options: list[str], *, folder: Path, ray: Path = RAY) -> None:
     """Again where Ray gives up: it waits seconds for its own parts, of which a busy machine makes minutes."""
     command = [
-        str(RAY), "start", "--disable-usage-stats", "--num-gpus=0", "--node-ip-address=127.0.0.1",
+        str(ray), "start", "--disable-usage-stats", "--node-ip-address=127.0.0.1",
         "--min-worker-port=0", "--max-worker-port=0", "--object-store-memory=80000000", *options,
     ]  # fmt: skip
     deadline = time.monotonic() + START_S
