@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -60,13 +60,12 @@ def run_once(given: argparse.Namespace) -> None:
 def up(given: argparse.Namespace) -> None:
     """Start and leave running; what is there of an earlier start is used again."""
     folder = given.folder / "kept"
-    stack = stack_processes.prepared(folder, ports=chosen_ports(given.port))
-    try:
+    with ExitStack() as on_failure:
+        stack = stack_processes.prepared(folder, ports=chosen_ports(given.port))
+        on_failure.callback(_stop, stack)
         _bring_up(stack, timeout_s=given.timeout_s)
         airflow_of(stack).client().unpause(DAG)
-    except BaseException:
-        _stop(stack)
-        raise
+        on_failure.pop_all()
     airflow = airflow_of(stack)
     OUT.print(f"{airflow.place.url}  user {USER}  password {airflow.password}  (loopback only)")
     OUT.print(

@@ -25,7 +25,7 @@ class Part:
 Making = Callable[[Service, StackPlace, dict[str, str]], Part]
 
 
-def part_of(service: Service, place: StackPlace, surroundings: Mapping[str, str]) -> Part:
+def part_of(service: Service, place: StackPlace, *, surroundings: Mapping[str, str]) -> Part:
     """The service with the variables of the file on top of what an image would bring.
 
     Raises StackFailed where what stands in for the image is not installed.

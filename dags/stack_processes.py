@@ -69,7 +69,7 @@ def planned(place: StackPlace, variables: Mapping[str, str], *, text: str | None
     written = COMPOSE.read_text() if text is None else text
     services = read_services(written, given, profiles=[PROFILE], locally=place.locally)
     around = surroundings(place)
-    return {name: part_of(service, place, around) for name, service in services.items()}
+    return {name: part_of(service, place, surroundings=around) for name, service in services.items()}
 
 
 def start(stack: Stack, *, timeout_s: float) -> None:
