@@ -2,9 +2,12 @@
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 from itpo_core.identifiers import derive_seed
 from itpo_core.trainers.base import TrainingResult
+from itpo_core.trainers.openrlhf_openings import HELD_VARIABLE, recorded
 from storage.commits import Commit
 from tasks import build, collect
 from tasks.config_credit import NEEDS_SCORES
@@ -13,9 +16,10 @@ from tasks.credit_choice import method_of, usable_algorithm
 from tasks.fit_reward import reference_iteration
 from tasks.openrlhf import cluster_of, credit_of
 from tasks.openrlhf_histories import own_address
-from tasks.openrlhf_training import Asked, run_on_prompts
+from tasks.openrlhf_training import Asked, place_of, run_on_prompts
 from tasks.training import Job, spoken_turns
 
+HELD_FILE = "held_conversations.jsonl"
 Variables = Mapping[str, str]
 
 
@@ -29,13 +33,19 @@ def sources(context: Context) -> dict[str, Commit]:
 
 
 def train(context: Context, job: Job) -> TrainingResult:
-    """Write the candidate of new conversations, whose openings are drawn for this iteration."""
+    """Write the candidate of new conversations, whose openings are drawn for this iteration.
+
+    The conversations are kept beside its weights: what it learnt from is in no commit of rollouts.
+    """
     spoken = spoken_turns(context, job.sources["credit"])
+    folder = Path(place_of(context, job).folder) / "held"
     with turn_values(context, job) as variables:
-        asked = Asked(
-            openings(context, job), credit_of(context.config), {**variables, **credited_by(context, job)}
-        )
-        return run_on_prompts(context, job, asked=asked, spoken=spoken)
+        known = {**variables, **credited_by(context, job), HELD_VARIABLE: str(folder)}
+        asked = Asked(openings(context, job), credit_of(context.config), known)
+        result = run_on_prompts(context, job, asked=asked, spoken=spoken)
+    lines = recorded(folder)
+    (job.out_folder / HELD_FILE).write_text("".join(lines), encoding="utf-8")
+    return replace(result, summary={**result.summary, "conversations_held": float(len(lines))})
 
 
 def openings(context: Context, job: Job) -> Sequence[Mapping[str, str]]:

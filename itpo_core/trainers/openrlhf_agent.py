@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -35,7 +36,7 @@ from itpo_core.rollout import RolloutSpec, run_conversations
 from itpo_core.tokens import ChatFormat
 from itpo_core.trainers.openrlhf_broken import broken_output
 from itpo_core.trainers.openrlhf_credit import TurnRewards, implicit_rewards, shaped_rewards
-from itpo_core.trainers.openrlhf_openings import OpeningLabel
+from itpo_core.trainers.openrlhf_openings import HELD_VARIABLE, OpeningLabel, record
 from itpo_core.trainers.openrlhf_prompts import HistoryLabel
 from itpo_core.types import Conversation, Scored
 
@@ -136,6 +137,8 @@ class AgentExecutor(AgentExecutorBase):
         histories = [stream.tokens[:start] for start, _ in stream.ranges]
         replies = [stream.tokens[start:end] for start, end in stream.ranges]
         values = await loop.run_in_executor(self._threads, self._values, histories, replies)
+        if HELD_VARIABLE in os.environ:
+            record(held, values, folder=Path(os.environ[HELD_VARIABLE]))
         rewards = self._credit(values, outcome_of(held))
         return output(stream, rewards, values=values, outcome=outcome_of(held), prompt=call.prompt)
 

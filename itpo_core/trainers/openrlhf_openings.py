@@ -1,10 +1,16 @@
-"""Which conversation our agent shall hold inside OpenRLHF, as the label of a prompt."""
+"""Which conversation our agent shall hold inside OpenRLHF, as the label of a prompt, and what was held."""
 
 import json
+import os
+import socket
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Self
 
-from itpo_core.types import Message, Role, Scenario, Split
+from itpo_core.types import Conversation, Message, Role, Scenario, Scored, Split
+
+HELD_VARIABLE = "ITPO_HELD_FOLDER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +47,23 @@ class OpeningLabel:
             )
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"label {label[:80]!r} names no conversation to hold: {error!r}") from None
+
+
+def record(held: Conversation, values: Sequence[float], *, folder: Path) -> None:
+    """Add the conversation to this process's file in the folder: one line, written at once."""
+    line = {
+        "scenario": held.scenario.scenario_id,
+        "seed": held.seed,
+        "outcome": held.outcome.value if isinstance(held.outcome, Scored) else None,
+        "values": list(values),
+        "messages": [{"role": each.role.value, "text": each.content} for each in held.messages],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f"{socket.gethostname()}-{os.getpid()}.jsonl", "ab", buffering=0) as file:
+        file.write(f"{json.dumps(line, sort_keys=True)}\n".encode())
+
+
+def recorded(folder: Path) -> list[str]:
+    """All lines of the folder, sorted; a line that a kill cut off is left out."""
+    texts = [path.read_text(encoding="utf-8") for path in folder.glob("*.jsonl")]
+    return sorted(line for text in texts for line in text.splitlines(keepends=True) if line.endswith("\n"))
