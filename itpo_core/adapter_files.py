@@ -66,16 +66,29 @@ def link_base(folder: Path, base: Path) -> None:
 
 def read_adapter(folder: Path) -> Adapter:
     """The adapter in the folder. Raises AdapterError for one that cannot be used, with the reason."""
-    missing = [name for name in (TENSORS, BELONGS) if not (folder / name).is_file()]
-    if missing:
-        raise AdapterError(f"{folder}: {', '.join(missing)} missing beside {CONFIG}; copy the whole folder")
+    _check_files(folder, (TENSORS, BELONGS))
+    settings, tensors = read_matrices(folder)
+    belongs = json.loads((folder / BELONGS).read_text(encoding="utf-8"))
+    return Adapter(settings, tensors, belongs["weights_sha256"])
+
+
+def read_matrices(folder: Path, *, dropout: float = 0.0) -> tuple[LoraSettings, dict[str, Tensor]]:
+    """Settings and matrices of an adapter of peft's, trained with this dropout; which policy it belongs to is
+    the caller's to know. Raises AdapterError as `read_adapter` does."""
+    _check_files(folder, (TENSORS,))
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    other = {name: config.get(name) for name, wanted in _FIXED.items() if config.get(name, wanted) != wanted}
+    fixed = {**_FIXED, "lora_dropout": dropout}
+    other = {name: config.get(name) for name, wanted in fixed.items() if config.get(name, wanted) != wanted}
     if other:
         raise AdapterError(f"{folder / CONFIG}: {other} is not supported; this reads plain LoRA without bias")
     settings = LoraSettings(config["r"], config["lora_alpha"], tuple(sorted(config["target_modules"])))
-    belongs = json.loads((folder / BELONGS).read_text(encoding="utf-8"))
-    return Adapter(settings, load_file(folder / TENSORS), belongs["weights_sha256"])
+    return settings, load_file(folder / TENSORS)
+
+
+def _check_files(folder: Path, names: tuple[str, ...]) -> None:
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise AdapterError(f"{folder}: {', '.join(missing)} missing beside {CONFIG}; copy the whole folder")
 
 
 def check_base(folder: Path, adapter: Adapter) -> Path:

@@ -8,6 +8,10 @@ import json
 import shutil
 from pathlib import Path
 
+from itpo_core.adapter_files import is_adapter, read_matrices
+from itpo_core.lora import merge
+from itpo_core.tiny_policy import load_policy, save_policy
+
 CONFIG, GENERATION, TOKENIZER, TOKENIZER_CONFIG = (
     "config.json",
     "generation_config.json",
@@ -50,6 +54,22 @@ def stage_code(folder: Path) -> None:
     trainers = Path(__file__).parent
     shutil.copyfile(trainers / "openrlhf_agent.py", folder / AGENT_FILE)
     shutil.copyfile(trainers.parent / "rewards" / "openrlhf_reward.py", folder / REWARD_FILE)
+
+
+def whole_policy(made: Path, *, parent: Path, dropout: float = 0.0) -> Path:
+    """The folder of whole weights that OpenRLHF's training came to: `made`, or for an adapter one beside it.
+
+    Raises AdapterError for an adapter that does not fit the parent, PolicyFolderError for its folder.
+    """
+    if not is_adapter(made):
+        return made
+    settings, tensors = read_matrices(made, dropout=dropout)
+    model, tokenizer = load_policy(parent)
+    merge(model, settings, tensors=tensors)
+    whole = made.with_name(f"{made.name}-merged")
+    shutil.rmtree(whole, ignore_errors=True)
+    save_policy(model, tokenizer, folder=whole)
+    return whole
 
 
 def take_candidate(made: Path, target: Path, *, parent: Path) -> None:

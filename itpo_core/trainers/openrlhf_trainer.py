@@ -16,7 +16,13 @@ from itpo_core.trainers.examination import examined
 from itpo_core.trainers.openrlhf_credit import PROMPTS_FILE, stage_batch
 from itpo_core.trainers.openrlhf_flags import OpenRlhfFlags, argv
 from itpo_core.trainers.openrlhf_job import LOG, Credit, OpenRlhfJob, Progress
-from itpo_core.trainers.openrlhf_staging import AGENT_FILE, stage_code, stage_policy, take_candidate
+from itpo_core.trainers.openrlhf_staging import (
+    AGENT_FILE,
+    stage_code,
+    stage_policy,
+    take_candidate,
+    whole_policy,
+)
 
 BATCH_FOLDER, TAKEN = "batch", "taken"
 
@@ -118,8 +124,9 @@ class OpenRlhfRun:
         stage()
         shutil.rmtree(made, ignore_errors=True)
         result = self.job.run(self.flags, credit, log=work / LOG, steps=self.steps, on_step=on_step)
-        moved = check_candidate(made, parent=start_folder).moved_share
-        take_candidate(made, work / TAKEN, parent=start_folder)
+        whole = whole_policy(made, parent=start_folder, dropout=self.flags.lora_dropout or 0.0)
+        moved = check_candidate(whole, parent=start_folder).moved_share
+        take_candidate(whole, work / TAKEN, parent=start_folder)
         result = replace(result, summary={**result.summary, "moved_share": moved, **examine()})
         checkpoints.publish(lambda partial: _copy(work / TAKEN, partial), result=result)
         return result

@@ -62,3 +62,40 @@ def test_two_iterations_make_two_versions_each_from_the_one_before(tmp_path: Pat
     assert f"parent: {NAME}/v0001" in itpo("why", f"{NAME}/v0002", **here)
     assert len(run_logs.names(store, NAME, prefix="openrlhf-")) == 2
     assert list(stage.glob("*/*")) == []
+
+
+def test_a_training_that_was_killed_goes_on_from_the_last_state(tmp_path: Path) -> None:
+    lake, stage, work = tmp_path / "lake", tmp_path / "stage", tmp_path / "work"
+    words = [
+        "run", "--config", CONFIG, "--iterations", "1", *WAYS["histories under Q"],
+        "--set", f'openrlhf.stage_folder="{stage}"', "--set", "openrlhf.prompts_per_step=8",
+        "--set", "openrlhf.batch=8",
+    ]  # fmt: skip
+    first = subprocess.Popen([sys.executable, "-m", "tasks", *words], cwd=repository_root(),
+                             env=surroundings(lake, work), stdout=subprocess.DEVNULL)  # fmt: skip
+    while first.poll() is None and "Global step 3" not in said(stage):
+        time.sleep(0.2)
+
+    first.kill()
+    first.wait()
+    itpo(*words, lake=lake, work=work)
+
+    store = open_store(str(lake))
+    (log,) = (lines for name, lines in run_logs.read(store, NAME).items() if name.startswith("openrlhf-"))
+    steps = [int(step) for step in re.findall(r"Global step (\d+):", "\n".join(log))]
+    # The state of step 3 may have been half written.
+    assert steps in (list(range(1, len(steps) + 1)), [1, 2, 3, *range(3, len(steps))])
+    assert len(steps) > 6
+
+
+def said(stage: Path) -> str:
+    return "".join(path.read_text(errors="replace") for path in stage.glob("*/*/openrlhf.log"))
+
+
+def surroundings(lake: Path, work: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "ITPO_LAKE": str(lake),
+        "ITPO_WORK": str(work),
+        "ITPO_REPORTS": str(work / "reports"),
+    }

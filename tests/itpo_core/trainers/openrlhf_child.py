@@ -51,6 +51,7 @@ from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker  # noqa: E402
 
 from itpo_core.credit import CreditMethod  # noqa: E402
+import itpo_core.trainers.openrlhf_ray as ours  # noqa: E402
 from itpo_core.envs.catalogue import sales  # noqa: E402
 from itpo_core.rewards.service import RewardService  # noqa: E402
 from itpo_core.tiny_policy import create_policy, suppressed_ids  # noqa: E402
@@ -61,14 +62,6 @@ from itpo_core.trainers.openrlhf_credit import TurnRewards, stage_batch  # noqa:
 from itpo_core.trainers.openrlhf_online import OnlineCredit  # noqa: E402
 from itpo_core.trainers.openrlhf_openings import OpeningLabel  # noqa: E402
 from itpo_core.trainers.openrlhf_prompts import HistoryLabel  # noqa: E402
-from itpo_core.trainers.openrlhf_ray import (  # noqa: E402
-    CommittedAdvantages,
-    CommittedSamples,
-    CountedSamples,
-    OnlineAdvantages,
-    TurnRewardAdvantages,
-    WholeAdvantages,
-)
 from itpo_core.trainers.openrlhf_spoken import leave_out  # noqa: E402
 from itpo_core.types import Split  # noqa: E402
 
@@ -131,7 +124,7 @@ def same_as_stock(estimator: str) -> dict[str, float]:
     given.labels = [
         TurnRewards((0.0, reward), (4, end)).label() for reward, end in zip(rewards, ends, strict=True)
     ]
-    (ours,) = maker(TurnRewardAdvantages, args).compute_advantages_and_returns([given])
+    (found,) = maker(ours.TurnRewardAdvantages, args).compute_advantages_and_returns([given])
     mask = ours.action_mask
     return {
         "advantages": float(((ours.advantages - theirs.advantages) * mask).abs().max()),
@@ -146,7 +139,7 @@ def earlier_turn() -> list[float]:
     args.algo.advantage.no_std_norm = True
     given = experience([0.0] * ROWS)
     given.labels = [TurnRewards((1.0, 0.0), (4, 7)).label()] * ROWS
-    (ours,) = maker(TurnRewardAdvantages, args).compute_advantages_and_returns([given])
+    (found,) = maker(ours.TurnRewardAdvantages, args).compute_advantages_and_returns([given])
     return ours.advantages[0].tolist()
 
 
@@ -160,7 +153,7 @@ def online() -> list[list[float]]:
     given.info = {"reward": given.rewards.clone(), "broken": torch.tensor([0.0, 0.0, 0.0, 1.0])}
     held = [TurnRewards((0.0, 0.0), (4, 8), (2, 2), (0.0, 0.0), outcome) for outcome in (1.0, 0.0, 1.0)]
     given.labels = [*(one.label() for one in held), str(broken_output("gone", prompt="p", logs={})["label"])]
-    (ours,) = maker(OnlineAdvantages, args).compute_advantages_and_returns([given])
+    (found,) = maker(OnlineAdvantages, args).compute_advantages_and_returns([given])
     return ours.advantages.tolist()
 
 
@@ -175,7 +168,7 @@ def with_broken(estimator: str) -> dict[str, Any]:
     whole = experience([1.0, 2.0, 3.0, 0.0])
     whole.action_mask[3] = False
     stock = maker(RemoteExperienceMaker, args).compute_advantages_and_returns([whole])[0]
-    ours = maker(WholeAdvantages, args)
+    by = maker(ours.WholeAdvantages, args)
     (found,) = ours.compute_advantages_and_returns([given])
     mask = found.action_mask
     return {
@@ -197,7 +190,7 @@ def turns_with_broken() -> dict[str, Any]:
     given.labels = [*labels, str(broken_output("judge", prompt="", logs={})["label"])]
     given.action_mask[3] = False
     given.info = {"reward": torch.tensor([1.0, 1.0, 4.0, float("nan")])}
-    (found,) = maker(TurnRewardAdvantages, args).compute_advantages_and_returns([given])
+    (found,) = maker(ours.TurnRewardAdvantages, args).compute_advantages_and_returns([given])
     return {
         "first": found.advantages[0].tolist(),
         "broken": found.advantages[3].tolist(),
@@ -207,7 +200,7 @@ def turns_with_broken() -> dict[str, Any]:
 
 def counted(broken: int) -> str:
     """A round of five samples: what the sampler says of it."""
-    sampler = CountedSamples.__new__(CountedSamples)
+    sampler = ours.CountedSamples.__new__(ours.CountedSamples)
     sampler.begin_round()
     whole = {
         "prompt": "", "label": "{}", "reward": 1.0, "scores": 1.0, "observation_tokens": [1, 2, 3],
@@ -255,10 +248,10 @@ def replayed(folder: Path) -> dict[str, Any]:
     args = arguments("reinforce", kl=0.1, use_loss=True)
     args.train = SimpleNamespace(dynamic_batch_enable=False)
     args.rollout.micro_batch_size = 2
-    samples = CommittedSamples.__new__(CommittedSamples)
+    samples = ours.CommittedSamples.__new__(ours.CommittedSamples)
     loader = iter([([""], [row["input"]], [row["label"]], [None]) for row in rows])
     given, consumed, exhausted = samples._generate_vllm(loader, 8, False)
-    keeper = maker(CommittedAdvantages, args)
+    keeper = maker(ours.CommittedAdvantages, args)
     keeper.tokenizer = SimpleNamespace(pad_token_id=0)
     made = keeper.split_rollout_samples(given)
     for one in made:
@@ -296,6 +289,11 @@ def refused(action: Any) -> str:
     return ""
 
 
+def refused_by(kind: type, args: SimpleNamespace) -> str:
+    """What a maker says to these arguments."""
+    return refused(lambda: maker(kind, args).compute_advantages_and_returns([]))
+
+
 class ScriptedEngine:
     """OpenRLHF's engine: says the same turn again and again, with log-probability -1 for each token."""
 
@@ -310,6 +308,12 @@ class ScriptedEngine:
         return SimpleNamespace(outputs=[SimpleNamespace(token_ids=self.said, logprobs=logprobs)])
 
 
+def executed(label: str, parameters: Any, engine: Any, *, tokenizer: Any, max_length: int) -> Any:
+    """One sample by our agent, asked as OpenRLHF asks."""
+    named = {"hf_tokenizer": tokenizer, "max_length": max_length, "llm_engine": engine}
+    return asyncio.run(AgentExecutor().execute("p", label, sampling_params=parameters, **named))
+
+
 def conversation() -> dict[str, Any]:
     """A whole conversation of our sales domain through the agent."""
     known = sales("small")
@@ -320,17 +324,10 @@ def conversation() -> dict[str, Any]:
     engine = ScriptedEngine(said)
     parameters = SimpleNamespace(temperature=0.7, top_p=1.0, max_tokens=None, logprobs=None, logit_bias=None)
 
-    async def hold(max_length: int) -> Any:
-        return await AgentExecutor().execute(
-            "p",
-            label.label(),
-            sampling_params=parameters,
-            max_length=max_length,
-            hf_tokenizer=tokenizer,
-            llm_engine=engine,
-        )
+    def hold(max_length: int) -> Any:
+        return executed(label.label(), parameters, engine, tokenizer=tokenizer, max_length=max_length)
 
-    held = asyncio.run(hold(512))
+    held = hold(512)
     tokens = held["observation_tokens"]
     return {
         "said": said,
@@ -350,7 +347,7 @@ def conversation() -> dict[str, Any]:
         "suppressed": sorted(suppressed_ids(policy)),
         "max_turns": known.environment.max_turns,
         "untouched": parameters.max_tokens is None,
-        "too_long": refused(lambda: asyncio.run(hold(12))),
+        "too_long": refused(lambda: hold(12)),
         "same_label": OpeningLabel.read(label.label()) == label,
     }
 
@@ -363,19 +360,13 @@ def replies() -> dict[str, Any]:
 
     def said(ids: list[int], *, logprob: float = -1.0, max_length: int = 16) -> Any:
         engine = ScriptedEngine(ids, logprob=logprob)
-        made = asyncio.run(
-            AgentExecutor().execute(
-                "c7 turn 1",
-                label.label(),
-                sampling_params=parameters,
-                max_length=max_length,
-                hf_tokenizer=tokenizer,
-                llm_engine=engine,
-            )
-        )
+        made = executed(label.label(), parameters, engine, tokenizer=tokenizer, max_length=max_length)
         return made | {"asked": engine.asked[0][0]}
 
-    with RewardService(lambda asked: [float(len(one.said)) for one in asked], "q-1") as service:
+    def lengths(asked: Any) -> list[float]:
+        return [float(len(one.said)) for one in asked]
+
+    with RewardService(lengths, "q-1") as service:
         os.environ["ITPO_REWARD_URL"] = service.url
         found = {
             "whole": said([6, 7, 2]),
@@ -397,14 +388,8 @@ if __name__ == "__main__":
             "earlier_turn": earlier_turn(),
             "online": online(),
             "replayed": replayed(Path(made)),
-            "kl_in_reward": refused(
-                lambda: maker(CommittedAdvantages, arguments("gae", kl=0.1)).compute_advantages_and_returns(
-                    []
-                )
-            ),
-            "groups": refused(
-                lambda: maker(TurnRewardAdvantages, arguments("rloo")).compute_advantages_and_returns([])
-            ),
+            "kl_in_reward": refused_by(ours.CommittedAdvantages, arguments("gae", kl=0.1)),
+            "groups": refused_by(ours.TurnRewardAdvantages, arguments("rloo")),
             "conversation": conversation(),
             "with_broken": {name: with_broken(name) for name in ("gae", "reinforce", "rloo")},
             "turns_with_broken": turns_with_broken(),

@@ -9,8 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
+from itpo_core.adapter_files import save_adapter
+from itpo_core.lora import LoraSettings, add_adapter
 from itpo_core.tiny_policy import create_policy, load_policy, save_policy
-from itpo_core.trainers.openrlhf_staging import CandidateError, stage_policy, take_candidate
+from itpo_core.trainers.openrlhf_staging import CandidateError, stage_policy, take_candidate, whole_policy
 
 WORDS = ("good", "bad", "maybe")
 
@@ -29,6 +31,31 @@ def made_by_openrlhf(parent: Path, folder: Path) -> Path:
     weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
+
+
+def test_an_adapter_comes_back_as_the_parent_with_it_added(parent: Path, tmp_path: Path) -> None:
+    model, _ = load_policy(parent)
+    layer = model.get_submodule("model.layers.0.self_attn.q_proj")
+    rows, columns = layer.weight.shape
+    settings = LoraSettings(rank=1, alpha=2.0, targets=("q_proj",))
+    add_adapter(model, settings, seed=0)
+    save_adapter(model, settings, folder=tmp_path / "made", base=parent)
+    prefix = "base_model.model.model.layers.{}.self_attn.q_proj.lora_"
+    tensors = {
+        f"{prefix.format(number)}{part}.weight": torch.full(shape, value)
+        for number in range(len(model.model.layers))
+        for part, shape, value in (("A", (1, columns), 0.5), ("B", (rows, 1), 0.25))
+    }
+    save_file(tensors, tmp_path / "made" / "adapter_model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "made" / "itpo_base.json").unlink()
+
+    whole = whole_policy(tmp_path / "made", parent=parent)
+
+    before = load_policy(parent)[0].get_submodule("model.layers.0.self_attn.q_proj").weight
+    after = load_policy(whole)[0].get_submodule("model.layers.0.self_attn.q_proj").weight
+    # alpha over rank, times 0.25 times 0.5.
+    torch.testing.assert_close(after - before, torch.full_like(before, 0.25), rtol=0, atol=1e-6)
+    assert whole_policy(parent, parent=parent) == parent
 
 
 def test_a_staged_policy_loads_as_openrlhf_and_vllm_load_it(parent: Path, tmp_path: Path) -> None:
