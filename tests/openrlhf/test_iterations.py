@@ -1,8 +1,10 @@
 """Iterations of the loop through Ray and OpenRLHF on this CPU, by the command that a person types."""
 
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -28,18 +30,13 @@ WAYS = {
 
 def itpo(*words: str, lake: Path, work: Path) -> str:
     """The output of a command that ended well."""
-    env = {
-        **os.environ,
-        "ITPO_LAKE": str(lake),
-        "ITPO_WORK": str(work),
-        "ITPO_REPORTS": str(work / "reports"),
-    }
     done = subprocess.run(
         [sys.executable, "-m", "tasks", *words],
         cwd=repository_root(),
-        env=env,
+        env=surroundings(lake, work),
         capture_output=True,
         text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout

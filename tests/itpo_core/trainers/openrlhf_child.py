@@ -50,8 +50,8 @@ from openrlhf.models.loss import PolicyLoss  # noqa: E402
 from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker  # noqa: E402
 
-from itpo_core.credit import CreditMethod  # noqa: E402
 import itpo_core.trainers.openrlhf_ray as ours  # noqa: E402
+from itpo_core.credit import CreditMethod  # noqa: E402
 from itpo_core.envs.catalogue import sales  # noqa: E402
 from itpo_core.rewards.service import RewardService  # noqa: E402
 from itpo_core.tiny_policy import create_policy, suppressed_ids  # noqa: E402
@@ -125,10 +125,10 @@ def same_as_stock(estimator: str) -> dict[str, float]:
         TurnRewards((0.0, reward), (4, end)).label() for reward, end in zip(rewards, ends, strict=True)
     ]
     (found,) = maker(ours.TurnRewardAdvantages, args).compute_advantages_and_returns([given])
-    mask = ours.action_mask
+    mask = found.action_mask
     return {
-        "advantages": float(((ours.advantages - theirs.advantages) * mask).abs().max()),
-        "returns": float(((ours.returns - theirs.returns) * mask).abs().max()),
+        "advantages": float(((found.advantages - theirs.advantages) * mask).abs().max()),
+        "returns": float(((found.returns - theirs.returns) * mask).abs().max()),
         "spread": float((theirs.advantages * mask).abs().max()),
     }
 
@@ -140,7 +140,7 @@ def earlier_turn() -> list[float]:
     given = experience([0.0] * ROWS)
     given.labels = [TurnRewards((1.0, 0.0), (4, 7)).label()] * ROWS
     (found,) = maker(ours.TurnRewardAdvantages, args).compute_advantages_and_returns([given])
-    return ours.advantages[0].tolist()
+    return found.advantages[0].tolist()
 
 
 def online() -> list[list[float]]:
@@ -153,8 +153,8 @@ def online() -> list[list[float]]:
     given.info = {"reward": given.rewards.clone(), "broken": torch.tensor([0.0, 0.0, 0.0, 1.0])}
     held = [TurnRewards((0.0, 0.0), (4, 8), (2, 2), (0.0, 0.0), outcome) for outcome in (1.0, 0.0, 1.0)]
     given.labels = [*(one.label() for one in held), str(broken_output("gone", prompt="p", logs={})["label"])]
-    (found,) = maker(OnlineAdvantages, args).compute_advantages_and_returns([given])
-    return ours.advantages.tolist()
+    (found,) = maker(ours.OnlineAdvantages, args).compute_advantages_and_returns([given])
+    return found.advantages.tolist()
 
 
 def with_broken(estimator: str) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def with_broken(estimator: str) -> dict[str, Any]:
     whole.action_mask[3] = False
     stock = maker(RemoteExperienceMaker, args).compute_advantages_and_returns([whole])[0]
     by = maker(ours.WholeAdvantages, args)
-    (found,) = ours.compute_advantages_and_returns([given])
+    (found,) = by.compute_advantages_and_returns([given])
     mask = found.action_mask
     return {
         "gap": float(((found.advantages - stock.advantages) * mask)[:3].abs().max()),
@@ -177,7 +177,7 @@ def with_broken(estimator: str) -> dict[str, Any]:
         "finite": bool(found.advantages.isfinite().all() and found.returns.isfinite().all()),
         "reward": found.info["reward"].tolist(),
         "broken": found.info["broken"].tolist(),
-        "estimator": ours.advantage_estimator,
+        "estimator": by.advantage_estimator,
     }
 
 
