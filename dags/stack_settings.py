@@ -112,11 +112,21 @@ def surroundings(place: StackPlace) -> dict[str, str]:
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
         "HOME": str(place.folder / "home"),
         "LANG": "C.UTF-8",
-        "HOSTNAME": socket.getfqdn(),
+        "HOSTNAME": _own_name(),
         "PYTHONPATH": str(ROOT),
         "AIRFLOW_HOME": str(place.home),
         MARK: str(place.folder),
     }
+
+
+def _own_name() -> str:
+    """What Airflow's processes call this machine; socket.getfqdn may say localhost where they do not."""
+    name = socket.gethostname()
+    try:
+        found = socket.getaddrinfo(name, None, 0, socket.SOCK_DGRAM, 0, socket.AI_CANONNAME)
+    except OSError:
+        return name
+    return next((canonical for *_, canonical, _ in found if canonical), name)
 
 
 def main(arguments: list[str]) -> int:

@@ -23,7 +23,7 @@ from tasks.context import Context
 from tasks.openrlhf import Staged, cluster_of, flags_of, located, staged
 from tasks.training import Job, SpokenTurns
 
-CPU_FOLDER = repository_root() / "tests" / "openrlhf" / "cpu"
+CPU_FOLDER = repository_root() / "deploy" / "openrlhf-cpu"
 # A training without a GPU: what makes torch, DeepSpeed, vLLM and Ray do with a processor.
 CPU_VARIABLES: Mapping[str, str] = MappingProxyType(
     {

@@ -9,7 +9,7 @@ import pytest
 
 from storage.paths import repository_root
 
-CPU = repository_root() / "tests" / "openrlhf" / "cpu"
+CPU = repository_root() / "deploy" / "openrlhf-cpu"
 ASKED = """
 import json
 import torch

@@ -32,7 +32,7 @@ from storage.paths import repository_root
 
 ROOT = repository_root()
 PYTHON = ROOT / ".venv-openrlhf" / "bin" / "python"
-CPU = ROOT / "tests" / "openrlhf" / "cpu"
+CPU = ROOT / "deploy" / "openrlhf-cpu"
 AGENT = str(ROOT / "itpo_core/trainers/openrlhf_agent.py")
 WORDS = ("red", "green", "blue", "cup", "hat", "bag", "yes", "no")
 # The backend of attention on CPUs knows heads of 32 and more, which size "s" has and "xs" has not.
