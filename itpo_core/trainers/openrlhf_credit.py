@@ -80,8 +80,9 @@ def stage_batch(batch: TrainingBatch, folder: Path, *, multiple_of: int = 1) -> 
     held = {
         "tokens": batch.tokens_BT,
         "is_policy": batch.is_policy_BT,
-        "behaviour_logprobs": batch.behaviour_logprobs_BT.float(),
-        "advantages": batch.advantages_BT.float(),
+        # What is said of others' tokens is nobody's business there.
+        "behaviour_logprobs": torch.where(batch.is_policy_BT, batch.behaviour_logprobs_BT.float(), 0.0),
+        "advantages": torch.where(batch.is_policy_BT, batch.advantages_BT.float(), 0.0),
         "lengths": batch.lengths_B,
         "reward": _rewards(batch),
     }

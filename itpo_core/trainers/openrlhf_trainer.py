@@ -115,10 +115,13 @@ class OpenRlhfRun:
         as `OpenRlhfJob.run` and `check_candidate` do.
         """
         checkpoints.open()
+        work, made = checkpoints.folder, Path(self.flags.out_folder)
+        if (work / TAKEN).is_dir():
+            # Another attempt, whose output folder was its own, finished but was killed before its commit.
+            _copy(work / TAKEN, work / "candidate")
         finished = checkpoints.result()
         if finished is not None:
             return finished
-        work, made = checkpoints.folder, Path(self.flags.out_folder)
         stage_policy(start_folder, work / "policy")
         stage_code(work)
         stage()
