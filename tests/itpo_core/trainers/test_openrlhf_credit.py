@@ -48,6 +48,21 @@ def test_a_staged_row_is_read_by_place_and_without_padding(tmp_path: Path) -> No
     assert row.reward == 0.0
 
 
+def test_numbers_of_tokens_that_are_not_the_policys_do_not_reach_openrlhf(tmp_path: Path) -> None:
+    clean, elsewhere = batch(), torch.where(batch().is_policy_BT, 0.0, 7.0)
+    noisy = replace(
+        clean,
+        advantages_BT=clean.advantages_BT + elsewhere,
+        behaviour_logprobs_BT=clean.behaviour_logprobs_BT + elsewhere,
+    )
+
+    stage_batch(clean, tmp_path / "clean")
+    stage_batch(noisy, tmp_path / "noisy")
+
+    files = [(tmp_path / name / "batch.safetensors").read_bytes() for name in ("clean", "noisy")]
+    assert files[0] == files[1]
+
+
 def test_a_reward_that_is_not_known_is_no_number_and_never_a_zero(tmp_path: Path) -> None:
     stage_batch(replace(batch(), reward_B=None), tmp_path)
 
