@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,13 +52,23 @@ def prepared(folder: Path, *, ports: Mapping[str, int]) -> Stack:
     temp = Path(tempfile.mkdtemp(prefix="itpo-stack-"))
     place = StackPlace(folder, temp, ports)
     _note(place, {})
-    for made in (
+    with ExitStack() as on_failure:
+        on_failure.callback(stop, folder, {})
+        stack = _first_time(place)
+        on_failure.pop_all()
+    return stack
+
+
+def _first_time(place: StackPlace) -> Stack:
+    """Folders, secrets and the database where they are missing; what is to be run."""
+    made = (
         place.home / "logs",
         place.home / "state",
-        *map(folder.joinpath, ("lake", "bucket", "home")),
-    ):
-        made.mkdir(parents=True, exist_ok=True)
-    variables = kept_variables(folder / "env")
+        *map(place.folder.joinpath, ("lake", "bucket", "home")),
+    )
+    for folder in made:
+        folder.mkdir(parents=True, exist_ok=True)
+    variables = kept_variables(place.folder / "env")
     parts = planned(place, variables)
     make_database(database_folder(place), parts["postgres"].environment)
     return Stack(place, variables, parts, {})
