@@ -119,7 +119,7 @@ def test_another_version_is_refused_with_the_remedy(found: str | None):
 def test_the_extra_for_machines_with_a_gpu_pins_the_version_of_the_table():
     wanted = [line for line in distribution("itpo-loop").requires or [] if line.startswith("openrlhf")]
 
-    assert wanted == [f'openrlhf=={OPENRLHF_VERSION}; extra == "gpu"']
+    assert wanted == [f'openrlhf[vllm]=={OPENRLHF_VERSION}; extra == "gpu"']
 
 
 def test_steps_are_counted_as_openrlhf_counts_them():
