@@ -4,7 +4,6 @@ What this does not show: NCCL, flash attention, packing, ZeRO above 0, sleep, se
 """
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -29,15 +28,13 @@ from itpo_core.trainers.openrlhf_staging import stage_policy, take_candidate
 from itpo_core.trainers.openrlhf_trainer import OpenRlhfTrainer
 from itpo_core.types import Split
 from storage.paths import repository_root
+from tests.openrlhf.on_cpu import HALF_AN_HOUR_S, PYTHON, job_on_cpu
 
 ROOT = repository_root()
-PYTHON = ROOT / ".venv-openrlhf" / "bin" / "python"
-CPU = ROOT / "deploy" / "openrlhf-cpu"
 AGENT = str(ROOT / "itpo_core/trainers/openrlhf_agent.py")
 WORDS = ("red", "green", "blue", "cup", "hat", "bag", "yes", "no")
 # The backend of attention on CPUs knows heads of 32 and more, which size "s" has and "xs" has not.
 SIZE = "s"
-HALF_AN_HOUR_S = 1800
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2 * HALF_AN_HOUR_S)]
 
 
@@ -45,21 +42,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2 * HALF_AN_HOUR_S)]
 def job(tmp_path_factory: pytest.TempPathFactory) -> OpenRlhfJob:
     """OpenRLHF on the CPU under a Ray head of its own."""
     assert PYTHON.is_file(), f"no {PYTHON}: make .venv-openrlhf/.installed"
-    variables = {
-        "PATH": f"{PYTHON.parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": f"{CPU}{os.pathsep}{ROOT}",
-        "OPENRLHF_ON_CPU": "1",
-        "DS_ACCELERATOR": "cpu",
-        "TORCHDYNAMO_DISABLE": "1",
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        # A socket's path may have 107 characters, and Ray adds some 60 of its own.
-        "ITPO_RAY_FOLDER": str(tmp_path_factory.getbasetemp().parent / "ray"),
-    }
-    return OpenRlhfJob(PYTHON, HALF_AN_HOUR_S, entry=(str(CPU / "launch.py"),), variables=variables)
+    # A socket's path may have 107 characters, and Ray adds some 60 of its own.
+    return job_on_cpu(ITPO_RAY_FOLDER=str(tmp_path_factory.getbasetemp().parent / "ray"))
 
 
 def flags_for(folder: Path) -> OpenRlhfFlags:
