@@ -6,9 +6,9 @@ Texts are split on spaces; a slot's name counts only when it stands alone, a val
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from itpo_core.envs.acts import Asking, asking_about
 from itpo_core.envs.document_drafts import assembled, has_draft
 from itpo_core.envs.document_press import Press, press_of
-from itpo_core.envs.sales_language import Question, SeveralQuestions, SmallTalk
 from itpo_core.types import Message, Role
 
 
@@ -19,7 +19,7 @@ class Draft:
     text: str
 
 
-Act = Draft | Question | SeveralQuestions | SmallTalk
+Act = Draft | Asking
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,7 @@ def parse(press: Press, text: str) -> Act:
     if has_draft(text):
         return Draft(assembled([text]))
     words = set(text.split())
-    named = [slot.name for slot in press.slots if slot.name in words]
-    if len(named) > 1:
-        return SeveralQuestions()
-    return Question(named[0]) if named else SmallTalk()
+    return asking_about([slot.name for slot in press.slots if slot.name in words])
 
 
 def told_facts(messages: Iterable[Message], press: Press) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from itpo_core.envs.acts import Question
 from itpo_core.envs.asking_values import (
     ASK,
     State,
@@ -16,7 +17,6 @@ from itpo_core.envs.document_article import Article, article_of
 from itpo_core.envs.document_language import Act, Draft, parse, told_facts
 from itpo_core.envs.document_press import press_for, press_of
 from itpo_core.envs.document_values import Belief, Known, Writing, expected_score, mean_answer_now
-from itpo_core.envs.sales_language import Question
 from itpo_core.envs.sales_oracle import kind_of
 from itpo_core.envs.scenarios import assistant_places
 from itpo_core.types import Message, Scenario, TurnTruth

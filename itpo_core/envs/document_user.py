@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from random import Random
 
+from itpo_core.envs.acts import Question, SeveralQuestions, SmallTalk
 from itpo_core.envs.base import Reply
 from itpo_core.envs.dice import pick
 from itpo_core.envs.document_article import Article
 from itpo_core.envs.document_language import Act, Draft, parse, told_facts
 from itpo_core.envs.document_press import Press
-from itpo_core.envs.sales_language import Question, SeveralQuestions, SmallTalk
-from itpo_core.types import Failure, FailureKind, Message, Role, StopReason
+from itpo_core.envs.replies import not_spoken_to, rambled, said_value, stop_after
+from itpo_core.types import Failure, Message, StopReason
 
 
 class DocumentUser:
@@ -27,20 +28,22 @@ class DocumentUser:
 
     def reply(self, messages: Sequence[Message]) -> Reply | Failure:
         """Answer the last message, which must be the assistant's; otherwise a Failure says so."""
-        if not messages or messages[-1].role is not Role.ASSISTANT:
-            return Failure(FailureKind.USER_ERROR, "a user answers an assistant, who has not spoken last")
+        failure = not_spoken_to(messages)
+        if failure is not None:
+            return failure
         act = parse(self._press, messages[-1].content)
         if isinstance(act, Draft):
             return Reply(None, StopReason.COMPLETED)
         told = told_facts(messages, self._press).keys()
         text = self._rambled(self._answer(act, told=frozenset(told)))
-        is_useful = isinstance(act, Question) and act.slot in self._needed - told
-        if not is_useful and self._random.random() < self._press.habits.leaves:
-            return Reply(None, StopReason.USER_LEFT)
-        turns = sum(message.role is Role.ASSISTANT for message in messages)
-        if turns >= self._press.habits.max_turns:
-            return Reply(None, StopReason.TURN_LIMIT)
-        return Reply(text)
+        stop = stop_after(
+            messages,
+            is_useless=not (isinstance(act, Question) and act.slot in self._needed - told),
+            leaves=self._press.habits.leaves,
+            max_turns=self._press.habits.max_turns,
+            random=self._random,
+        )
+        return Reply(text) if stop is None else stop
 
     def _answer(self, act: Act, *, told: frozenset[str]) -> str:
         phrases = self._press.phrases
@@ -61,13 +64,9 @@ class DocumentUser:
 
     def _said_value(self, slot: str) -> str:
         """The fact, or (mistaken) another value of its slot, all others alike."""
-        true = self._article.values[slot]
-        if self._random.random() >= self._press.habits.persona.mistakes:
-            return true
-        others = [value for value in self._press.slot(slot).values if value != true]
-        return pick(self._random, others)
+        true, options = self._article.values[slot], self._press.slot(slot).values
+        return said_value(true, options, mistakes=self._press.habits.persona.mistakes, random=self._random)
 
     def _rambled(self, text: str) -> str:
-        if self._random.random() >= self._press.habits.persona.rambles:
-            return text
-        return f"{pick(self._random, self._press.phrases.rambling)} {text}"
+        chance = self._press.habits.persona.rambles
+        return rambled(text, self._press.phrases.rambling, chance=chance, random=self._random)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from itpo_core.envs.acts import Asking, asking_about
 from itpo_core.envs.math_reckoning import OPERATIONS, steps
 from itpo_core.envs.math_school import Kind, School, school_of
 from itpo_core.types import Message, Role
@@ -28,24 +29,7 @@ class Step:
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One quantity is named."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class SeveralQuestions:
-    """Two or more quantities are named, which no user answers."""
-
-
-@dataclass(frozen=True, slots=True)
-class SmallTalk:
-    """No quantity is named."""
-
-
-Act = Answer | Step | Question | SeveralQuestions | SmallTalk
+Act = Answer | Step | Asking
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +62,7 @@ def parse(text: str, names: Collection[str]) -> Act:
     step = _last_number(words, after=MAKES)
     if step is not None:
         return Step(step)
-    named = {word for word in words if word in names}
-    if len(named) > 1:
-        return SeveralQuestions()
-    return Question(named.pop()) if named else SmallTalk()
+    return asking_about({word for word in words if word in names})
 
 
 def _last_number(words: Sequence[str], *, after: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from itpo_core.envs.acts import Question, SeveralQuestions, SmallTalk
 from itpo_core.envs.asking_values import (
     ASK,
     CHAT,
@@ -20,9 +21,6 @@ from itpo_core.envs.asking_values import (
 from itpo_core.envs.math_language import (
     Act,
     Answer,
-    Question,
-    SeveralQuestions,
-    SmallTalk,
     Step,
     known_steps,
     parse,
@@ -136,7 +134,7 @@ def _worth(
     if kind != ASK or not isinstance(act, Question):
         return idle_value(game, known, turns_left=turns_left, kind=kind)
     missing = [name for name in problem.kind.quantities if name not in told]
-    options = game.questions(known)[missing.index(act.name)]
+    options = game.questions(known)[missing.index(act.slot)]
     return question_value(game, known, turns_left=turns_left, told=options)
 
 

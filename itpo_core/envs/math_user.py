@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 from random import Random
 
+from itpo_core.envs.acts import Question, SeveralQuestions, SmallTalk
 from itpo_core.envs.base import Reply
 from itpo_core.envs.dice import pick
 from itpo_core.envs.math_language import (
     Act,
     Answer,
-    Question,
-    SeveralQuestions,
-    SmallTalk,
     Step,
     known_steps,
     parse,
@@ -19,7 +17,8 @@ from itpo_core.envs.math_language import (
 from itpo_core.envs.math_problem import Problem, fact
 from itpo_core.envs.math_school import School
 from itpo_core.envs.personas import Persona
-from itpo_core.types import Failure, FailureKind, Message, Role, StopReason
+from itpo_core.envs.replies import not_spoken_to, rambled, said_value, stop_after
+from itpo_core.types import Failure, Message, StopReason
 
 
 class MathUser:
@@ -37,19 +36,22 @@ class MathUser:
 
     def reply(self, messages: Sequence[Message]) -> Reply | Failure:
         """Answer the last message, which must be the assistant's; otherwise a Failure says so."""
-        if not messages or messages[-1].role is not Role.ASSISTANT:
-            return Failure(FailureKind.USER_ERROR, "a user answers an assistant, who has not spoken last")
+        failure = not_spoken_to(messages)
+        if failure is not None:
+            return failure
         act = parse(messages[-1].content, self._school.names)
         if isinstance(act, Answer):
             return Reply(None, StopReason.COMPLETED)
         told = told_numbers(messages, self._problem.kind.quantities)
         text = self._answer(act, told)
-        if self._is_useless(act, told) and self._random.random() < self._persona.leaves:
-            return Reply(None, StopReason.USER_LEFT)
-        turns = sum(message.role is Role.ASSISTANT for message in messages)
-        if turns >= self._school.habits.max_turns:
-            return Reply(None, StopReason.TURN_LIMIT)
-        return Reply(self._with_ramble(text))
+        stop = stop_after(
+            messages,
+            is_useless=self._is_useless(act, told),
+            leaves=self._persona.leaves,
+            max_turns=self._school.habits.max_turns,
+            random=self._random,
+        )
+        return Reply(self._rambled(text)) if stop is None else stop
 
     def _is_useless(self, act: Act, told: Mapping[str, int]) -> bool:
         match act:
@@ -84,13 +86,10 @@ class MathUser:
 
     def _number(self, name: str) -> int:
         """The right one, or by mistake another that it could be."""
-        number = self._problem.values[name]
-        if self._random.random() >= self._persona.mistakes:
-            return number
         (options,) = (each.values for each in self._school.quantities if each.name == name)
-        return pick(self._random, [value for value in options if value != number])
+        mistakes = self._persona.mistakes
+        return said_value(self._problem.values[name], options, mistakes=mistakes, random=self._random)
 
-    def _with_ramble(self, text: str) -> str:
-        if self._random.random() >= self._persona.rambles:
-            return text
-        return f"{pick(self._random, self._school.phrases.ramble)} {text}"
+    def _rambled(self, text: str) -> str:
+        phrases = self._school.phrases.ramble
+        return rambled(text, phrases, chance=self._persona.rambles, random=self._random)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+from itpo_core.envs.acts import Asking, asking_about
 from itpo_core.envs.medical_ward import Ward, ward_of
 from itpo_core.types import Message, Role
 
@@ -24,24 +25,7 @@ class Diagnosis:
     items: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One symptom is named."""
-
-    symptom: str
-
-
-@dataclass(frozen=True, slots=True)
-class SeveralQuestions:
-    """Two or more symptoms are named, which no patient answers."""
-
-
-@dataclass(frozen=True, slots=True)
-class SmallTalk:
-    """No symptom is named."""
-
-
-Act = Diagnosis | Question | SeveralQuestions | SmallTalk
+Act = Diagnosis | Asking
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +58,7 @@ def parse_in(ward: Ward, text: str) -> Act:
     words = words_of(text)
     if DIAGNOSIS in words:
         return _diagnosis(words[words.index(DIAGNOSIS) + 1 :], ward)
-    named = {word for word in words if word in ward.symptoms}
-    if len(named) > 1:
-        return SeveralQuestions()
-    return Question(named.pop()) if named else SmallTalk()
+    return asking_about({word for word in words if word in ward.symptoms})
 
 
 def _diagnosis(words: list[str], ward: Ward) -> Diagnosis:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from itpo_core.envs.acts import Question, SeveralQuestions
 from itpo_core.envs.asking_values import (
     ASK,
     CHAT,
@@ -16,7 +17,7 @@ from itpo_core.envs.asking_values import (
 )
 from itpo_core.envs.medical_belief import Known, Outlook, telling_symptoms
 from itpo_core.envs.medical_illness import Illness, illness_of
-from itpo_core.envs.medical_language import Act, Diagnosis, Question, SeveralQuestions, parse_in, told_facts
+from itpo_core.envs.medical_language import Act, Diagnosis, parse_in, told_facts
 from itpo_core.envs.medical_ward import Ward, ward_of
 from itpo_core.envs.personas import Persona, persona_of
 from itpo_core.envs.scenarios import assistant_places
@@ -119,7 +120,7 @@ def turn_truth(
     if isinstance(act, Diagnosis):
         action = final = outlook.diagnosis_value(known, act, age=age)
     elif isinstance(act, Question) and kind in (ASK, IRRELEVANT):
-        action = outlook.question_value(known, act.symptom, turns_left=turns_left)
+        action = outlook.question_value(known, act.slot, turns_left=turns_left)
     else:
         action = outlook.idle_value(known, turns_left)
     return TurnTruth(

@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from random import Random
 
+from itpo_core.envs.acts import Question, SeveralQuestions, SmallTalk
 from itpo_core.envs.base import Sent
 from itpo_core.envs.dice import pick
 from itpo_core.envs.sales_language import (
     ASSISTANT_PHRASES,
     Act,
-    Question,
     Recommendation,
-    SeveralQuestions,
-    SmallTalk,
     parse_in,
     told_values,
 )

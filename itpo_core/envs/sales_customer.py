@@ -3,20 +3,19 @@
 from collections.abc import Sequence
 from random import Random
 
+from itpo_core.envs.acts import Question, SeveralQuestions, SmallTalk
 from itpo_core.envs.base import Reply
 from itpo_core.envs.dice import pick
+from itpo_core.envs.replies import not_spoken_to, said_value, stop_after
 from itpo_core.envs.sales_language import (
     Act,
-    Question,
     Recommendation,
-    SeveralQuestions,
-    SmallTalk,
     parse_in,
     told_slots,
 )
 from itpo_core.envs.sales_need import Need
 from itpo_core.envs.sales_shop import Shop
-from itpo_core.types import Failure, FailureKind, Message, Role, StopReason
+from itpo_core.types import Failure, Message, StopReason
 
 
 class Customer:
@@ -33,19 +32,22 @@ class Customer:
 
     def reply(self, messages: Sequence[Message]) -> Reply | Failure:
         """Answer the last message, which must be the assistant's; otherwise a Failure says so."""
-        if not messages or messages[-1].role is not Role.ASSISTANT:
-            return Failure(FailureKind.USER_ERROR, "a customer answers an assistant, who has not spoken last")
+        failure = not_spoken_to(messages, who="customer")
+        if failure is not None:
+            return failure
         act = parse_in(self._shop, messages[-1].content)
         if isinstance(act, Recommendation):
             return Reply(None, StopReason.COMPLETED)
         told = told_slots(messages, self._shop.slots)
         text = self._beside_the_point() + self._answer(act, told)
-        if self._is_useless(act, told) and self._random.random() < self._shop.habits.leaves:
-            return Reply(None, StopReason.USER_LEFT)
-        turns = sum(message.role is Role.ASSISTANT for message in messages)
-        if turns >= self._shop.habits.max_turns:
-            return Reply(None, StopReason.TURN_LIMIT)
-        return Reply(text)
+        stop = stop_after(
+            messages,
+            is_useless=self._is_useless(act, told),
+            leaves=self._shop.habits.leaves,
+            max_turns=self._shop.habits.max_turns,
+            random=self._random,
+        )
+        return Reply(text) if stop is None else stop
 
     def _is_useless(self, act: Act, told: frozenset[str]) -> bool:
         return not (isinstance(act, Question) and act.slot in self._needed - told)
@@ -77,7 +79,7 @@ class Customer:
     def _value(self, slot: str) -> str:
         """The one that he needs; by mistake another of the slot."""
         needed, mistakes = self._need.values[slot], self._shop.habits.mistakes
-        if mistakes == 0 or self._random.random() >= mistakes:
+        if mistakes == 0:
             return needed
         (values,) = (each.values for each in self._shop.slots if each.name == slot)
-        return pick(self._random, [value for value in values if value != needed])
+        return said_value(needed, values, mistakes=mistakes, random=self._random)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from itpo_core.envs.acts import Asking, asking_about
 from itpo_core.envs.sales_need import Need
 from itpo_core.envs.sales_shop import Shop, Slot, shop_of
 from itpo_core.types import Message, Role
@@ -21,24 +22,7 @@ class Recommendation:
     words: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One slot is named."""
-
-    slot: str
-
-
-@dataclass(frozen=True, slots=True)
-class SeveralQuestions:
-    """Two or more slots are named, which no customer answers."""
-
-
-@dataclass(frozen=True, slots=True)
-class SmallTalk:
-    """No slot is named."""
-
-
-Act = Recommendation | Question | SeveralQuestions | SmallTalk
+Act = Recommendation | Asking
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +50,7 @@ def parse(text: str, slots: Collection[str]) -> Act:
     words = text.split()
     if RECOMMEND in words:
         return Recommendation(frozenset(words[words.index(RECOMMEND) :]))
-    named = {word for word in words if word in slots}
-    if len(named) > 1:
-        return SeveralQuestions()
-    return Question(named.pop()) if named else SmallTalk()
+    return asking_about({word for word in words if word in slots})
 
 
 def parse_in(shop: Shop, text: str) -> Act:

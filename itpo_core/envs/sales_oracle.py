@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from itpo_core.envs.acts import Question, SeveralQuestions, SmallTalk
 from itpo_core.envs.asking_values import (
     ASK,
     CHAT,
@@ -19,10 +20,7 @@ from itpo_core.envs.sales_language import (
     CERTAIN,
     Act,
     Doubt,
-    Question,
     Recommendation,
-    SeveralQuestions,
-    SmallTalk,
     as_told,
     parse_in,
     success_chance,

@@ -7,11 +7,9 @@ from types import MappingProxyType
 
 import pytest
 
+from itpo_core.envs.acts import Question, SeveralQuestions, SmallTalk
 from itpo_core.envs.math_language import (
     Answer,
-    Question,
-    SeveralQuestions,
-    SmallTalk,
     Step,
     parse,
     told_numbers,

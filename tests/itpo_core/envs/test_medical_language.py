@@ -2,12 +2,10 @@
 
 import pytest
 
+from itpo_core.envs.acts import Question, SeveralQuestions, SmallTalk
 from itpo_core.envs.medical_language import (
     Act,
     Diagnosis,
-    Question,
-    SeveralQuestions,
-    SmallTalk,
     overlap,
     parse_in,
     scores,

@@ -4,9 +4,10 @@ from collections import Counter
 
 import pytest
 
+from itpo_core.envs.acts import Question
 from itpo_core.envs.catalogue import ENVIRONMENTS, with_sales_business
 from itpo_core.envs.sales_business import BusinessHabits, BusinessPerson, SalesBusinesses
-from itpo_core.envs.sales_language import Question, Recommendation, parse_in
+from itpo_core.envs.sales_language import Recommendation, parse_in
 from itpo_core.envs.sales_need import Need, scenario_of
 from itpo_core.envs.sales_shop import SHOPS
 from itpo_core.types import Acceptance, Message, Role, Scored

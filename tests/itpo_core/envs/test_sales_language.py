@@ -2,11 +2,9 @@
 
 import pytest
 
+from itpo_core.envs.acts import Question, SeveralQuestions, SmallTalk
 from itpo_core.envs.sales_language import (
-    Question,
     Recommendation,
-    SeveralQuestions,
-    SmallTalk,
     parse_in,
     success_chance,
     told_slots,
