@@ -10,12 +10,10 @@ from types import MappingProxyType
 
 from itpo_core.envs.dice import pick
 from itpo_core.envs.document_press import Press
-from itpo_core.envs.scenarios import check_domain, simulated_scenario
-from itpo_core.identifiers import stable_id
+from itpo_core.envs.scenarios import UNSEEN_SHARE, check_domain, ranked_by_hash, simulated_scenario
 from itpo_core.types import Scenario, Split
 
 DOMAIN = "document"
-UNSEEN_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ def unseen_combinations(press: Press) -> frozenset[tuple[str, ...]]:
     unseen: list[tuple[str, ...]] = []
     for topic in press.topics:
         facts = product_of(*(slot.values for slot in press.needs_of(topic.name)))
-        ranked = sorted(((topic.name, *each) for each in facts), key=lambda each: stable_id(DOMAIN, *each))
+        ranked = ranked_by_hash(DOMAIN, ((topic.name, *each) for each in facts))
         unseen += ranked[: round(UNSEEN_SHARE * len(ranked))]
     return frozenset(unseen)
 

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from itpo_core.envs.document_article import DOMAIN, UNSEEN_SHARE
+from itpo_core.envs.document_article import DOMAIN
 from itpo_core.envs.document_drafts import assembled_from
 from itpo_core.envs.document_score import score_document
+from itpo_core.envs.scenarios import UNSEEN_SHARE
 from itpo_core.identifiers import derive_seed, stable_id
 from itpo_core.types import Message, Outcome, Role, Scenario, Split, Unscored
 

@@ -17,7 +17,7 @@ from itpo_core.envs.document_article import (
 from itpo_core.envs.document_language import ASSISTANT_PHRASES, told_facts
 from itpo_core.envs.document_oracle import DocumentOracle
 from itpo_core.envs.document_press import Press, press_of
-from itpo_core.envs.scripted_logs import ScriptedTalk, numbered
+from itpo_core.envs.scripted_logs import ScriptedTalk, numbered, to_ask_about, told_at_once
 from itpo_core.identifiers import derive_seed
 from itpo_core.types import Conversation, Message, Role, Scenario, Split
 
@@ -77,11 +77,8 @@ def draw_request(press: Press, random: Random, *, extra: float) -> Article:
     """A seen article whose user volunteers every fact, in any order, and sometimes one that it lacks."""
     article = draw_article_of(press, Split.SEEN, random=random)
     needed = [slot.name for slot in press.needs_of(article.topic)]
-    told = sorted(needed, key=lambda _: random.random())
-    if random.random() < extra:
-        other = pick(random, [slot.name for slot in press.slots if slot.name not in needed])
-        told.insert(int(random.random() * (len(told) + 1)), other)
-    return replace(article, volunteered=tuple(told))
+    names = [slot.name for slot in press.slots]
+    return replace(article, volunteered=told_at_once(needed, names, extra=extra, random=random))
 
 
 def draft(topic: str, told: Mapping[str, str], *, press: Press, random: Random) -> str:
@@ -93,6 +90,5 @@ def draft(topic: str, told: Mapping[str, str], *, press: Press, random: Random) 
 def question(press: Press, *, random: Random, told: Mapping[str, str], remembers: float) -> str:
     """A question about one slot, told by the article or not: one not yet said, or (forgetful) any."""
     names = [slot.name for slot in press.slots]
-    untold = [name for name in names if name not in told]
-    choices = untold if untold and random.random() < remembers else names
+    choices = to_ask_about(names, told=told, remembers=remembers, random=random)
     return pick(random, ASSISTANT_PHRASES.question).format(slot=pick(random, choices))

@@ -10,7 +10,7 @@ from itpo_core.envs.math_oracle import MathOracle
 from itpo_core.envs.math_problem import Problem, draw_problem_of, first_message, problem_of, scenario_of
 from itpo_core.envs.math_school import School, school_of
 from itpo_core.envs.math_tutoring import MathEnvironment
-from itpo_core.envs.scripted_logs import ScriptedTalk, numbered
+from itpo_core.envs.scripted_logs import ScriptedTalk, numbered, to_ask_about
 from itpo_core.identifiers import derive_seed
 from itpo_core.types import Conversation, Message, Role, Scenario, Split
 
@@ -90,6 +90,5 @@ def question(
     """A question about one quantity, of this kind of problem or (absent-minded) any; told already or not."""
     stays = random.random() < habits.stays_with_problem
     names = problem.kind.quantities if stays else school.names
-    untold = [name for name in names if name not in told]
-    choices = untold if untold and random.random() < habits.remembers else names
+    choices = to_ask_about(names, told=told, remembers=habits.remembers, random=random)
     return pick(random, TUTOR_PHRASES.question).format(name=pick(random, choices))

@@ -11,12 +11,11 @@ from types import MappingProxyType
 from itpo_core.envs.dice import pick
 from itpo_core.envs.math_reckoning import steps
 from itpo_core.envs.math_school import Kind, School
-from itpo_core.envs.scenarios import check_domain, simulated_scenario
+from itpo_core.envs.scenarios import UNSEEN_SHARE, check_domain, ranked_by_hash, simulated_scenario
 from itpo_core.identifiers import stable_id
 from itpo_core.types import Scenario, Split
 
 DOMAIN = "math"
-UNSEEN_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ def unseen_problems(school: School) -> frozenset[tuple[str | int, ...]]:
         alike = [each.name for each in school.kinds if each.operations == kind.operations]
         every = list(product_of(*school.values_of(kind)))
         own = [numbers for numbers in every if alike[_place(numbers) % len(alike)] == kind.name]
-        ranked = sorted(((kind.name, *each) for each in own), key=lambda each: stable_id(DOMAIN, *each))
+        ranked = ranked_by_hash(DOMAIN, ((kind.name, *each) for each in own))
         unseen += ranked[: round(UNSEEN_SHARE * len(every))]
     return frozenset(unseen)
 

@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterable, Mapping
 
 from itpo_core.envs.math_answers import final_answer, same_answer
-from itpo_core.envs.math_problem import DOMAIN, UNSEEN_SHARE
+from itpo_core.envs.math_problem import DOMAIN
+from itpo_core.envs.scenarios import UNSEEN_SHARE
 from itpo_core.identifiers import stable_id
 from itpo_core.types import Message, Role, Scenario, Split
 

@@ -12,7 +12,8 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from itpo_core.envs.medical_illness import DOMAIN, HASH_SPACE, UNSEEN_SHARE
+from itpo_core.envs.medical_illness import DOMAIN, HASH_SPACE
+from itpo_core.envs.scenarios import UNSEEN_SHARE
 from itpo_core.identifiers import stable_id
 from itpo_core.types import Message, Role, Scenario, Split
 

@@ -9,12 +9,11 @@ from random import Random
 from itpo_core.envs.dice import pick
 from itpo_core.envs.medical_belief import telling_symptoms
 from itpo_core.envs.medical_ward import Ward
-from itpo_core.envs.scenarios import check_domain, simulated_scenario
+from itpo_core.envs.scenarios import UNSEEN_SHARE, check_domain, simulated_scenario
 from itpo_core.identifiers import stable_id
 from itpo_core.types import Scenario, Split
 
 DOMAIN = "medical"
-UNSEEN_SHARE = 0.2
 HASH_SPACE = 16.0**8
 COUNTABLE = 10  # symptoms of which all combinations are counted
 

@@ -12,7 +12,7 @@ from itpo_core.envs.medical_language import DOCTOR_PHRASES
 from itpo_core.envs.medical_oracle import MedicalOracle, known_from
 from itpo_core.envs.medical_ward import Ward, ward_of
 from itpo_core.envs.personas import persona_of
-from itpo_core.envs.scripted_logs import ScriptedTalk, numbered
+from itpo_core.envs.scripted_logs import ScriptedTalk, numbered, to_ask_about
 from itpo_core.identifiers import derive_seed
 from itpo_core.types import Conversation, Message, Role, Scenario, Split
 
@@ -99,6 +99,5 @@ def diagnosis(ward: Ward, disease: str, *, age: str, random: Random) -> str:
 
 def question(ward: Ward, *, random: Random, told: frozenset[str], remembers: float) -> str:
     """A question about one symptom, telling or not: one not yet told, or (forgetful) any."""
-    untold = [name for name in ward.symptoms if name not in told]
-    choices = untold if untold and random.random() < remembers else ward.symptoms
+    choices = to_ask_about(ward.symptoms, told=told, remembers=remembers, random=random)
     return pick(random, DOCTOR_PHRASES.question).format(symptom=pick(random, choices))

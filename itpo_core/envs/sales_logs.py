@@ -11,7 +11,7 @@ from itpo_core.envs.sales_language import ASSISTANT_PHRASES, as_told, told_slots
 from itpo_core.envs.sales_need import Need, draw_need_of, need_of, scenario_of
 from itpo_core.envs.sales_oracle import SalesOracle
 from itpo_core.envs.sales_shop import Shop, Slot, shop_of
-from itpo_core.envs.scripted_logs import ScriptedTalk, numbered
+from itpo_core.envs.scripted_logs import ScriptedTalk, numbered, to_ask_about, told_at_once
 from itpo_core.identifiers import derive_seed
 from itpo_core.types import Conversation, Message, Role, Scenario, Split
 
@@ -74,11 +74,8 @@ def draw_request(shop: Shop, random: Random, *, extra: float) -> Need:
     """A seen need whose customer volunteers every needed slot, in any order, and sometimes one more."""
     need = draw_need_of(shop, Split.SEEN, random=random)
     needed = [slot.name for slot in shop.needs_of(need.product)]
-    told = sorted(needed, key=lambda _: random.random())
-    if random.random() < extra:
-        other = pick(random, [slot.name for slot in shop.slots if slot.name not in needed])
-        told.insert(int(random.random() * (len(told) + 1)), other)
-    return replace(need, volunteered=tuple(told))
+    names = [slot.name for slot in shop.slots]
+    return replace(need, volunteered=told_at_once(needed, names, extra=extra, random=random))
 
 
 def request_message(need: Need, shop: Shop, *, random: Random) -> str:
@@ -99,6 +96,5 @@ def recommendation(need: Need, shop: Shop, *, random: Random, told: frozenset[st
 def question(slots: Sequence[Slot], *, random: Random, told: frozenset[str], remembers: float) -> str:
     """A question about one slot, needed or not: one not yet told, or (forgetful) any."""
     names = [slot.name for slot in slots]
-    untold = [name for name in names if name not in told]
-    choices = untold if untold and random.random() < remembers else names
+    choices = to_ask_about(names, told=told, remembers=remembers, random=random)
     return pick(random, ASSISTANT_PHRASES.question).format(slot=pick(random, choices))

@@ -10,12 +10,10 @@ from types import MappingProxyType
 
 from itpo_core.envs.dice import pick
 from itpo_core.envs.sales_shop import Shop
-from itpo_core.envs.scenarios import check_domain, simulated_scenario
-from itpo_core.identifiers import stable_id
+from itpo_core.envs.scenarios import UNSEEN_SHARE, check_domain, ranked_by_hash, simulated_scenario
 from itpo_core.types import Scenario, Split
 
 DOMAIN = "sales"
-UNSEEN_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ def unseen_combinations(shop: Shop) -> frozenset[tuple[str, ...]]:
     unseen: list[tuple[str, ...]] = []
     for product in shop.products:
         values = product_of(*(slot.values for slot in shop.slots))
-        ranked = sorted(((product.name, *each) for each in values), key=lambda each: stable_id(DOMAIN, *each))
+        ranked = ranked_by_hash(DOMAIN, ((product.name, *each) for each in values))
         unseen += ranked[: round(UNSEEN_SHARE * len(ranked))]
     return frozenset(unseen)
 

@@ -1,9 +1,13 @@
 """What all domains with a rule-based user do alike with scenarios and transcripts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from itpo_core.identifiers import stable_id
 from itpo_core.types import Message, Role, Scenario, Split
+
+UNSEEN_SHARE = 0.2  # of all that can be drawn is held out
+Facts = TypeVar("Facts", bound=tuple[str | int, ...])
 
 
 def simulated_scenario(
@@ -18,6 +22,11 @@ def simulated_scenario(
         opening=(Message(Role.USER, opening),),
         latent_json=latent_json,
     )
+
+
+def ranked_by_hash(domain: str, combinations: Iterable[Facts]) -> list[Facts]:
+    """In the order of their hashes, which is the same everywhere, always: the first are held out."""
+    return sorted(combinations, key=lambda each: stable_id(domain, *each))
 
 
 def check_domain(scenario: Scenario, domain: str) -> None:

@@ -1,11 +1,12 @@
 """Holding logged conversations of any domain with a scripted assistant: talk, finish, number."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
 from itpo_core.envs.base import Businesses, Environment, Sent, TurnOracle
+from itpo_core.envs.dice import pick
 from itpo_core.identifiers import derive_seed, stable_id
 from itpo_core.types import (
     Acceptance,
@@ -119,6 +120,25 @@ class ScriptedTalk:
             )
             for index, ((text, sent), truth) in enumerate(zip(said, truths, strict=True))
         )
+
+
+def to_ask_about(
+    names: Sequence[str], *, told: Collection[str], remembers: float, random: Random
+) -> Sequence[str]:
+    """What the next question may be about: what was not told yet, or (forgetful) anything."""
+    untold = [name for name in names if name not in told]
+    return untold if untold and random.random() < remembers else names
+
+
+def told_at_once(
+    needed: Sequence[str], names: Sequence[str], *, extra: float, random: Random
+) -> tuple[str, ...]:
+    """What the user of a direct request names: all that is needed in any order, and sometimes one more."""
+    told = sorted(needed, key=lambda _: random.random())
+    if random.random() < extra:
+        other = pick(random, [name for name in names if name not in needed])
+        told.insert(int(random.random() * (len(told) + 1)), other)
+    return tuple(told)
 
 
 def numbered(conversations: Sequence[Conversation]) -> list[Conversation]:
