@@ -131,7 +131,7 @@ class Outlook:
     def _weights(self, known: Known) -> Floats:
         """P(disease, what was told), (D,)."""
         weights_D = complaint_weights(self._ward, known.complaint)
-        for symptom, is_held in known.told:
+        for symptom, is_held in sorted(known.told):  # the order of a set is not that of another process
             mistakes = 0.0 if symptom in known.certain else self._persona.mistakes
             weights_D = weights_D * _heard(self._chances_SD[self._place[symptom]], is_held, mistakes)
         return weights_D

@@ -1,5 +1,6 @@
 """Bayes and look-ahead by hand: uniform diseases, so chances are shares of the diseases left."""
 
+from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
@@ -125,3 +126,19 @@ def test_symptoms_are_noisy_or() -> None:
     symptom, strength = disease.causes[-1]
     assert column[HARD.symptoms.index(symptom)] == pytest.approx(1 - 0.95 * (1 - strength))
     assert np.isclose(column, 0.05).sum() == len(HARD.symptoms) - len(disease.causes)
+
+
+class Backwards(frozenset[tuple[str, bool]]):
+    """A set as another process may go through it."""
+
+    def __iter__(self) -> Iterator[tuple[str, bool]]:
+        return iter(sorted(super().__iter__(), reverse=True))
+
+
+def test_chances_have_the_same_last_bits_whatever_the_order_of_a_set() -> None:
+    told = [(symptom, place % 3 == 0) for place, symptom in enumerate(HARD.symptoms[8:20])]
+    outlook = Outlook(HARD, Persona(mistakes=0.15))
+
+    once, again = (outlook.shares(Known("cough", kind(told))) for kind in (frozenset, Backwards))
+
+    assert once.tolist() == again.tolist()
