@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datasketch import MinHash, MinHashLSH
 
 from itpo_core.contamination import WORD, texts_of
-from itpo_core.types import Scenario
+from itpo_core.types import Role, Scenario
 
 SHINGLE_WORDS = 3
 PERMUTATIONS = 128
@@ -64,7 +64,9 @@ def _identifying(scenarios: Sequence[Scenario]) -> tuple[dict[str, str], dict[st
     """The scenario of every text that only one of them has, and the text's shingles."""
     owners: dict[str, set[str]] = {}
     for scenario in scenarios:
-        for text in texts_of(scenario.opening, scenario.latent_json):
+        # What assistants are told before is no user's, and the same for many.
+        said = [message for message in scenario.opening if message.role is not Role.SYSTEM]
+        for text in texts_of(said, scenario.latent_json):
             owners.setdefault(text, set()).add(scenario.scenario_id)
     owner = {text: min(ids) for text, ids in owners.items() if len(ids) == 1}
     return owner, {text: shingles_of(text) for text in owner}

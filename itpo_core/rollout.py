@@ -293,6 +293,8 @@ class _Batch:
         if self._oracle is None:
             return tuple(row.turns)
         truths = self._oracle.truths(row.spec.scenario, row.messages)
+        if not truths:
+            return tuple(row.turns)
         return tuple(replace(turn, truth=truth) for turn, truth in zip(row.turns, truths, strict=True))
 
 

@@ -11,6 +11,7 @@ from itpo_core.envs.sales_business import BusinessHabits
 from tasks.config import Config, ConfigError
 from tasks.config_engine import EngineName
 from tasks.records import Lineage
+from tasks.scenario_files import file_domain
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ def domain(config: Config, *, preset: str | None = None) -> Domain:
     chosen = config.domain
     preset = chosen.preset if preset is None else preset
     plain = ENVIRONMENTS[chosen.name](preset)
+    if chosen.scenarios is not None:
+        return file_domain(config, max_turns=plain.environment.max_turns)
     if chosen.business == "none":
         return plain
     if chosen.name not in BUSINESSES:

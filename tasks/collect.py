@@ -20,6 +20,7 @@ from tasks.context import Context, Figures, StageResult, finished
 from tasks.holding import Part, hold
 from tasks.personas import check_known, deal
 from tasks.records import Lineage, call_rows, conversation_row, turn_rows
+from tasks.scenario_files import file_inputs
 
 SpeakerOf = Callable[[Context, registry.PolicyVersion], build.Speaker]
 
@@ -100,6 +101,7 @@ def shard_inputs(context: Context, policy: registry.PolicyVersion) -> dict[str, 
     """Everything that decides the rows of a shard."""
     return {
         **context.config.section("domain", "model", "sampling", "collect"),
+        **file_inputs(context.config),
         **context.config.simulation,
         **engine_inputs(context.config.engine, context.config.collect.engine),
         "seed": str(context.config.seed),

@@ -27,6 +27,7 @@ from tasks.config_llm import (
     Models,
     User,
     asked_models,
+    fault_of_file,
     fault_of_models,
     model_inputs,
     unused,
@@ -66,8 +67,10 @@ class Domain(Section):
     """Which environment, and how hard."""
 
     later = frozenset({"business", "business_accepts", "business_edits"})
+    places = frozenset({"scenarios"})  # the file's bytes are an input of what is made with it
     name: Literal["sales", "document", "medical", "math"] = "sales"
     preset: Literal["small", "hard"] = "small"
+    scenarios: str | None = None  # a file of the user's own scenarios in the place of drawn ones
     # A person between policy and customer sends a suggestion verbatim, edits it, or (the rest) ignores it.
     business: Literal["none", "scripted", "llm"] = "none"  # "llm": the model of [business]
     business_accepts: Fraction = 0.6
@@ -282,6 +285,9 @@ class Config(Section):
             and self.credit.algorithm.value != "iterative_ppo"
         )
         fault = fault_of_models(self.models, holds_inside=holds_inside)
+        fault = fault or fault_of_file(
+            self.domain.scenarios, self.domain.name, user=self.user, judge=self.judge, evaluate=self.evaluate
+        )
         if fault is not None:
             raise ValueError(fault)
         return self
@@ -320,6 +326,7 @@ class Config(Section):
         """SHA-256 of everything that can change data; the lake's place, and no cluster, are no part of it."""
         idle = {"lake", "ray"} if self.openrlhf is not None else {"lake", "ray", "openrlhf"}
         places = {"openrlhf": set(OpenRlhf.places)} | PLACES | unused(self.models)
+        places |= {} if self.domain.scenarios else {"domain": {"scenarios"}}
         data = self.model_dump(mode="json", exclude=places | dict.fromkeys(idle, True))
         return hashlib.sha256(canonical_json(data).encode()).hexdigest()
 

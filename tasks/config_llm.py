@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tasks.config_engine import HttpAddress, VariableName
+from tasks.config_evaluate import Evaluate
 from tasks.config_parts import NonNegative, Positive, PositiveFloat, Section
 
 
@@ -113,5 +114,38 @@ def fault_of_models(models: Models, *, holds_inside: bool) -> str | None:
         return (
             f'openrlhf.rollouts "online" holds conversations inside OpenRLHF: {", ".join(models)} cannot '
             'be a language model: set openrlhf.rollouts to "committed", or let rules play'
+        )
+    return None
+
+
+FILE_DOMAINS = ("math", "document", "medical")
+
+
+def fault_of_file(
+    path: str | None, domain: str, *, user: User, judge: Judge, evaluate: Evaluate
+) -> str | None:
+    """Why a file of scenarios could not be used, with the remedy; None when it can, or none is named."""
+    if path is None:
+        return None
+    named = f"domain.scenarios {path!r}"
+    if domain not in FILE_DOMAINS:
+        return (
+            f"{named}: files are read for {', '.join(FILE_DOMAINS)}, not for {domain!r}; set domain.name to "
+            "one of them, or take domain.scenarios out"
+        )
+    if user.kind != "llm":
+        return (
+            f"{named} needs users that are language models: rules can only play scenarios that a grammar "
+            'made; set user.kind to "llm", or take domain.scenarios out'
+        )
+    if domain == "medical" and judge.kind != "llm":
+        return (
+            f"{named} needs a judge that is a language model: no rule scores a diagnosis in free words; set "
+            'judge.kind to "llm"'
+        )
+    if evaluate.second_family is not None:
+        return (
+            f"evaluate.second_family {evaluate.second_family!r} goes by rules, which cannot play the "
+            f"scenarios of {named}; take one of the two out"
         )
     return None

@@ -20,6 +20,7 @@ from tasks.context import Context, StageResult, finished
 from tasks.holding import Part, hold
 from tasks.metrics import metrics_table
 from tasks.personas import check_known, deal
+from tasks.scenario_files import file_inputs
 from tasks.second_family import SECOND, family, family_scenarios
 
 
@@ -29,6 +30,7 @@ def run(context: Context) -> StageResult:
     parents = {role: context.read("policy", version.iteration).digest for role, version in arms.items()}
     inputs = {
         **context.config.section("domain", "model", "sampling", "evaluate"),
+        **file_inputs(context.config),
         **context.config.simulation,
         **engine_inputs(context.config.engine, context.config.evaluator),
         "seed": str(context.config.seed),

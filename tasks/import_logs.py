@@ -15,6 +15,7 @@ from tasks.log_detection import Found, formats_of, summary
 from tasks.log_intake import source_names, spool_files
 from tasks.log_privacy import privacy_of
 from tasks.logged_rows import Place
+from tasks.scenario_files import file_inputs
 from tasks.scripted_logs import write_scripted_logs
 
 # What decides which personal data are found; without a look for them, nothing does.
@@ -70,6 +71,7 @@ def import_inputs(
     logs = config.logs.committed()
     return {
         **config.section("domain"),
+        **file_inputs(config),
         "format": formats[0] if len(set(formats)) == 1 else json.dumps(formats),
         "outcome_column": config.logs.outcome_column,
         # Later keys: at their defaults they are no inputs, so that imports from before them are gone on with.

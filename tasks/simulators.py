@@ -10,6 +10,7 @@ from itpo_core.envs.catalogue import Domain
 from itpo_core.envs.llm_business import LlmBusinesses
 from itpo_core.envs.llm_judge import LlmJudges
 from itpo_core.envs.llm_user import LlmUsers, StopContract
+from itpo_core.envs.model_truths import Yardstick
 from itpo_core.llm.base import Call, LanguageModel, Question
 from itpo_core.llm.breaker import BreakerLimits, Breaking
 from itpo_core.llm.cassettes import Cassette, Recording, Replaying
@@ -45,7 +46,8 @@ def with_models(plain: Domain, config: Config, *, models: AskedModels) -> Domain
     if "user" in speakers:
         contract = StopContract(config.user.earliest_leave)
         users = LlmUsers(plain.environment, speakers["user"], contract=contract)
-        played = replace(played, environment=users)
+        oracle = None if plain.oracle is None else Yardstick(plain.oracle)
+        played = replace(played, environment=users, oracle=oracle)
     if "judge" in speakers:
         judges = LlmJudges(name, config.domain.preset, speaker=speakers["judge"])
         played = replace(played, judges=judges)

@@ -112,7 +112,7 @@ class TurnOracle(Protocol):
     """Exact turn contributions of a simulated domain; a domain without one has none (None at assembly)."""
 
     def truths(self, scenario: Scenario, messages: Sequence[Message]) -> list[TurnTruth]:
-        """One truth per assistant message, replayed from what was said."""
+        """One truth per assistant message, replayed from what was said; none where nothing can be known."""
         ...
 
     def policy_advantages(

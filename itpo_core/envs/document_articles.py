@@ -6,7 +6,6 @@ Two kinds of rows are known by their keys (the schema is in docs/domains.md): an
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from itpo_core.envs.document_article import DOMAIN
@@ -22,24 +21,15 @@ OPENING = "I would like to have a text about {title}. Can you help me write it?"
 Row = Mapping[str, Any]  # Any: JSON values, checked key by key
 
 
-def read_articles(rows: Iterable[Row], *, max_words: int = MAX_WORDS) -> list[Scenario]:
+def read_articles(rows: Iterable[tuple[int, Row]], *, max_words: int = MAX_WORDS) -> list[Scenario]:
     """One scenario per row, in their order; a row that repeats an earlier one is left out.
 
     A fifth of the texts, chosen by a hash of the text alone, is UNSEEN, so that no text is on both sides.
-    Raises ValueError naming the row (from 0) and the key for whatever is missing, empty, of another type, or
-    as long as the goal forbids.
+    Raises ValueError naming the row by its number and the key for whatever is missing, empty, of another
+    type, or as long as the goal forbids.
     """
-    found = (_scenario(row, where=f"row {index}", max_words=max_words) for index, row in enumerate(rows))
+    found = (_scenario(row, where=f"row {number}", max_words=max_words) for number, row in rows)
     return list({each.scenario_id: each for each in found}.values())
-
-
-def read_article_file(path: Path, *, max_words: int = MAX_WORDS) -> list[Scenario]:
-    """`read_articles` of a JSONL file, one row a line; empty lines are skipped and not counted."""
-    lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: texts may hold other separators
-    try:
-        return read_articles(map(_parsed, enumerate(filter(str.strip, lines))), max_words=max_words)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
 
 
 def reference_text(scenario: Scenario) -> str:
@@ -58,17 +48,6 @@ def article_outcome(scenario: Scenario, messages: Sequence[Message]) -> Outcome:
     if not any(message.role is Role.ASSISTANT for message in messages):
         return Unscored("the assistant said nothing")
     return score_document(reference_text(scenario), assembled_from(messages))
-
-
-def _parsed(numbered: tuple[int, str]) -> Row:
-    index, line = numbered
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"row {index} is no JSON ({error}); write one JSON object a line") from None
-    if not isinstance(row, dict):
-        raise ValueError(f"row {index} is a {type(row).__name__}; write one JSON object a line")
-    return row
 
 
 def _scenario(row: Row, *, where: str, max_words: int) -> Scenario:

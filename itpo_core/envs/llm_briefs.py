@@ -72,8 +72,8 @@ def _sales(latent: Latent) -> Brief:
 
 def _document(latent: Latent) -> Brief:
     if "topic" not in latent:
-        text = latent["text"]
-        return Brief("somebody who has an article in mind", "it written for you", (("text", str(text)),))
+        text = (("the text that you have in mind", str(latent["reference"])),)
+        return Brief("somebody who has a text in mind", f"help with this task: {latent['goal']}", text)
     wants = f"a short text about the {latent['topic']} written for you"
     return Brief("somebody who needs a text", wants, _named(latent["values"]))
 
@@ -96,8 +96,14 @@ def _math(latent: Latent) -> Brief:
     return Brief("a pupil who is stuck on homework", wants, _named(latent["values"]))
 
 
+def _logs(latent: Latent) -> Brief:
+    told = "".join(f'; later you said "{text}"' for text in _texts(latent["told"]))
+    wants = f'what you asked for in your first message, "{latent["opening"]}"{told}'
+    return Brief("somebody", wants, (("all you know", "what stands above"),))
+
+
 BRIEFS: Mapping[str, Callable[[Latent], Brief]] = MappingProxyType(
-    {"sales": _sales, "document": _document, "medical": _medical, "math": _math}
+    {"sales": _sales, "document": _document, "medical": _medical, "math": _math, "logs": _logs}
 )
 
 
@@ -107,6 +113,7 @@ _SAMPLES: Mapping[str, Latent] = MappingProxyType(
         "document": {"topic": "thing", "values": {"place": "here"}},
         "medical": {"age": "adult", "complaint": "cough", "symptoms": ["cough"]},
         "math": {"kind": "thing", "values": {"apples": 2}},
+        "logs": {"opening": "help", "told": ["here"]},
     }
 )
 

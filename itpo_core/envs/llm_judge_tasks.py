@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from itpo_core.envs.document_article import article_of, reference_of
+from itpo_core.envs.document_articles import reference_text
 from itpo_core.envs.document_press import press_of
 from itpo_core.envs.document_score import score_document
 from itpo_core.envs.llm_user_checks import share_in, words_of
@@ -85,7 +86,7 @@ def document_reference(scenario: Scenario, preset: str) -> str:
     """The text that the user has in mind."""
     latent = json.loads(scenario.latent_json)
     if "topic" not in latent:
-        return str(latent["text"])
+        return reference_text(scenario)
     press = press_of(preset)
     return reference_of(article_of(scenario, press), press)
 

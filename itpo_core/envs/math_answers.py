@@ -4,6 +4,7 @@ import re
 from fractions import Fraction
 
 BOXES = ("\\boxed", "\\fbox")
+_STATED = re.compile(r"\banswer\s*:\s*(.*\S)", re.IGNORECASE)
 _SPACING = re.compile(r"\\[!,;: ]|\\left(?![a-z])|\\right(?![a-z])|\$|~|\s+")
 _UNITS = re.compile(r"\\?%|\^\{?\\circ\}?|\\degree")
 _WORDS = re.compile(r"\\(?:text|textbf|mathrm|mbox)\{([^{}]*)\}")
@@ -24,6 +25,16 @@ def final_answer(text: str) -> str | None:
         return _in_braces(rest)
     first = re.match(r"[^\s$.,]+", rest)  # the old notation without braces: \boxed 5
     return first.group() if first else None
+
+
+def stated_answer(text: str) -> str | None:
+    r"""The answer that a text gives: what its last \boxed{…} holds, or else the rest of the line behind the
+    last "answer:", without a full stop; None where it gives none."""
+    boxed = final_answer(text)
+    if boxed is not None:
+        return boxed
+    marked = _STATED.findall(text)
+    return (marked[-1].removesuffix(".").strip() or None) if marked else None
 
 
 def _in_braces(text: str) -> str | None:

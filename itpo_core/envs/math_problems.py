@@ -12,16 +12,16 @@ from itpo_core.types import Message, Role, Scenario, Split
 Row = Mapping[str, object]
 
 
-def read_problems(rows: Iterable[Row]) -> list[Scenario]:
+def read_problems(rows: Iterable[tuple[int, Row]]) -> list[Scenario]:
     r"""One scenario per problem, in order; `latent_json` holds problem, answer and what else is known.
 
     A row has `problem` and `answer`, or `solution`, whose last \boxed{…} is the answer; `level` and `type`
     are optional, other keys are not looked at, and None is as good as a key that is not there. A fifth of the
     problems is unseen, by a hash of their text. A problem that comes again with the same answer is kept once.
-    Raises ValueError, which names the row (the first is row 1) and the key, for anything else.
+    Raises ValueError, which names the row by its number and the key, for anything else.
     """
     found: dict[str, tuple[int, str, Scenario]] = {}
-    for number, row in enumerate(rows, start=1):
+    for number, row in rows:
         problem = _text(row, "problem", number=number)
         answer = _answer(row, number=number)
         earlier = found.get(problem)
@@ -39,6 +39,14 @@ def split_of_problem(problem: str) -> Split:
     """Where a problem belongs; it is the same everywhere, always."""
     place = int(stable_id(DOMAIN, "problem", problem), 16) / 16**32
     return Split.UNSEEN if place < UNSEEN_SHARE else Split.SEEN
+
+
+def problem_answer(scenario: Scenario) -> str:
+    """The right answer of a problem that was read. Raises ValueError for any other scenario."""
+    latent = json.loads(scenario.latent_json) if scenario.domain == DOMAIN else {}
+    if "problem" not in latent:
+        raise ValueError(f"scenario {scenario.scenario_id} is no problem of a file: read it by read_problems")
+    return str(latent["answer"])
 
 
 def _answer(row: Row, *, number: int) -> str:

@@ -20,17 +20,24 @@ from itpo_core.types import Message, Role, Scenario, Split
 Row = Mapping[str, object]
 # What the training files put around the patient's own words.
 SELF_REPORT = re.compile(r"\A\s*Patient's description:(.*?)(?:\n\s*Decide next action:.*)?\Z", re.DOTALL)
+# The bare word may be asked for or talked about; only what is marked ends a conversation.
+STATED = re.compile(r"\bdiagnosis\s*:\s*\S", re.IGNORECASE)
 
 
-def read_cases(rows: Iterable[Row]) -> list[Scenario]:
+def read_cases(rows: Iterable[tuple[int, Row]]) -> list[Scenario]:
     """One scenario per patient, in order: the self report opens, the rest is hidden in `latent_json`.
 
     Rows of one patient (the training files have one per turn of the doctor) make one case. A fifth of the
-    patients is unseen, by a hash. Raises ValueError naming the row (the first is row 1) and the key for
-    whatever is missing, empty or of another type.
+    patients is unseen, by a hash. Raises ValueError naming the row by its number and the key for whatever is
+    missing, empty or of another type.
     """
-    found = (_case(row, where=f"row {number}") for number, row in enumerate(rows, start=1))
+    found = (_case(row, where=f"row {number}") for number, row in rows)
     return list({case.scenario_id: case for case in found}.values())
+
+
+def has_diagnosis(text: str) -> bool:
+    """Whether a doctor's free text states a diagnosis: the word with a colon behind it, and then more."""
+    return STATED.search(text) is not None
 
 
 def _case(row: Row, *, where: str) -> Scenario:

@@ -1,6 +1,7 @@
 """Rows of MATH-style files: what becomes a scenario, what is refused, and which answers are the same."""
 
 import json
+from collections.abc import Iterable
 from fractions import Fraction
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from itpo_core.envs.math_answers import final_answer, same_answer
 from itpo_core.envs.math_problems import Row, read_problems, split_of_problem
-from itpo_core.types import Split
+from itpo_core.types import Scenario, Split
 
 # A small file of ours, a line a row.
 FILE = r"""
@@ -21,19 +22,23 @@ FILE = r"""
 ROWS = [json.loads(line) for line in FILE.strip().splitlines()]
 
 
+def read(rows: Iterable[Row]) -> list[Scenario]:
+    return read_problems(enumerate(rows, start=1))
+
+
 def latent(row: int) -> dict[str, str]:
-    return json.loads(read_problems(ROWS)[row].latent_json)
+    return json.loads(read(ROWS)[row].latent_json)
 
 
 def test_rows_become_scenarios_that_keep_problem_and_answer() -> None:
-    assert len(read_problems(ROWS)) == 3
+    assert len(read(ROWS)) == 3
     assert latent(0) == ROWS[0] | {"answer": "5"}
     assert latent(1)["answer"] == r"\frac{3}{4}"
     assert latent(2) == {"problem": "How many days has a week?", "answer": "7", "level": "1"}
 
 
 def test_a_user_names_the_kind_of_problem_and_no_more() -> None:
-    openings = [scenario.opening[-1].content for scenario in read_problems(ROWS)]
+    openings = [scenario.opening[-1].content for scenario in read(ROWS)]
 
     assert openings[0] == "Hi, can you help me with my prealgebra problem?"
     assert openings[1] == "Hi, can you help me with my math problem?"
@@ -43,16 +48,16 @@ def test_a_fifth_is_held_out_by_the_text_alone() -> None:
     problems = [f"What is {number} + 1?" for number in range(1000)]
     rows = [{"problem": problem, "answer": "1"} for problem in problems]
 
-    scenarios = read_problems(rows)
+    scenarios = read(rows)
 
     assert [each.split for each in scenarios] == [split_of_problem(problem) for problem in problems]
     assert 160 < sum(each.split is Split.UNSEEN for each in scenarios) < 240
     assert len({each.scenario_id for each in scenarios}) == 1000
-    assert read_problems(reversed(rows)) == scenarios[::-1]
+    assert read(reversed(rows)) == scenarios[::-1]
 
 
 def test_no_rows_are_no_scenarios() -> None:
-    assert read_problems([]) == []
+    assert read([]) == []
 
 
 @pytest.mark.parametrize(
@@ -73,7 +78,7 @@ def test_no_rows_are_no_scenarios() -> None:
 )
 def test_a_row_that_is_none_is_named_with_its_key(row: Row, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        read_problems([ROWS[0], row])
+        read([ROWS[0], row])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,15 @@ import pytest
 
 from itpo_core.envs.medical_cases import read_cases
 from itpo_core.envs.medical_illness import illness_of
-from itpo_core.types import Split
+from itpo_core.types import Scenario, Split
 from storage.log_files import read_rows
 from tests.itpo_core.envs.medical_scenes import SMALL
 
 Row = dict[str, Any]
+
+
+def read(rows: Iterable[Row]) -> list[Scenario]:
+    return read_cases(enumerate(rows, start=1))
 
 
 def training_row(report: str = "Sore elbow since Monday (female, 30 years old)") -> Row:
@@ -40,7 +45,7 @@ def final_item(report: str = "My elbow hurts.") -> Row:
 
 
 def test_a_training_row_opens_with_the_patients_words_alone() -> None:
-    (case,) = read_cases([training_row()])
+    (case,) = read([training_row()])
 
     assert [message.content for message in case.opening] == ["Sore elbow since Monday (female, 30 years old)"]
     assert json.loads(case.latent_json) == {
@@ -55,7 +60,7 @@ def test_a_record_in_prose_is_taken_before_questions_and_answers() -> None:
     row = training_row()
     row["reward_model"]["enhanced_description"] = "She plays tennis."
 
-    (case,) = read_cases([row])
+    (case,) = read([row])
 
     assert json.loads(case.latent_json)["description"] == "She plays tennis."
 
@@ -66,15 +71,15 @@ def test_a_question_that_nobody_answered_tells_nothing() -> None:
         {"doctor_question": ["Still there?"], "patient_response": None}
     )
 
-    assert read_cases([row]) == read_cases([training_row()])
+    assert read([row]) == read([training_row()])
 
     del row["reward_model"]["patient_information"][0]
     with pytest.raises(ValueError, match="no answered question"):
-        read_cases([row])
+        read([row])
 
 
 def test_an_item_of_the_test_file_is_a_case() -> None:
-    (case,) = read_cases([final_item()])
+    (case,) = read([final_item()])
 
     assert case.opening[0].content == "My elbow hurts."
     assert json.loads(case.latent_json)["description"] == "She plays tennis."
@@ -88,19 +93,19 @@ def test_rows_of_one_patient_are_one_case_and_cases_depend_on_the_row_alone() ->
         {"role": "user", "content": "Monday."},
     ]
 
-    cases = read_cases([training_row(), later, final_item()])
+    cases = read([training_row(), later, final_item()])
 
-    assert cases == [*read_cases([later]), *read_cases([final_item()])]
+    assert cases == [*read([later]), *read([final_item()])]
 
 
 def test_about_a_fifth_of_the_patients_is_unseen() -> None:
-    cases = read_cases(final_item(f"It hurts for {days} days.") for days in range(400))
+    cases = read(final_item(f"It hurts for {days} days.") for days in range(400))
 
     assert 50 < sum(case.split is Split.UNSEEN for case in cases) < 110
 
 
 def test_the_rule_based_patient_refuses_a_real_case() -> None:
-    (case,) = read_cases([final_item()])
+    (case,) = read([final_item()])
 
     with pytest.raises(ValueError, match="played by a language model"):
         illness_of(case, SMALL)
@@ -136,7 +141,7 @@ def test_a_wrong_row_is_refused_with_its_number_and_key(
     inside[place[-1]] = value
 
     with pytest.raises(ValueError, match=words):
-        read_cases([training_row(), row])
+        read([training_row(), row])
 
 
 @pytest.mark.real_data
@@ -144,7 +149,7 @@ def test_a_wrong_row_is_refused_with_its_number_and_key(
 def test_the_public_rows_are_993_patients(real_data: Path) -> None:
     files = [real_data / "mtmeddialog" / name for name in ("sft_train.parquet", "sft_val.parquet")]
 
-    cases = read_cases(dict(row) for file in files for _, row in read_rows(file) if isinstance(row, dict))
+    cases = read(dict(row) for file in files for _, row in read_rows(file) if isinstance(row, dict))
 
     assert len(cases) == 993
     assert not any("Decide next action" in case.opening[0].content for case in cases)
