@@ -16,6 +16,7 @@ KEYS = {
     "format": "logs.format",
     "outcome_column": "logs.outcome_column",
     "user_column": "logs.user_column",
+    "outcomes_key": "outcomes.key",
 }
 
 
@@ -43,13 +44,22 @@ def import_params() -> dict[str, Param]:
             "Outcome column", "A number in [0, 1]; a dotted name looks inside objects."
         ),
         "user_column": _column("User column", "Who spoke with the assistant; needed to forget a user."),
+        "outcomes": Param(
+            [],
+            type="array",
+            items={"type": "string", "minLength": 1},
+            title="Outcomes that came later",
+            description="JSONL, CSV or Parquet, a key and an outcome in each row; one path per line.",
+        ),
+        "outcomes_key": _column("Key of the outcomes", "id, conversation_id, or a fact: metadata.order_id."),
     }
 
 
 def import_overrides(params: Mapping[str, Any]) -> dict[str, Any]:  # Any: JSON values
     """Configuration values by dotted key; relative files start at the checkout, wherever Airflow runs."""
     given = {key: params[name] for name, key in KEYS.items() if params[name] is not None}
-    return {**given, "logs.paths": [str(ROOT / file) for file in params["files"]]}
+    files = {"logs.paths": params["files"], "outcomes.paths": params["outcomes"]}
+    return {**given, **{key: [str(ROOT / file) for file in named] for key, named in files.items() if named}}
 
 
 def run(name: str) -> dict[str, Any]:  # Any: JSON values

@@ -231,7 +231,7 @@ def read(store: ObjectStore, key: CommitKey) -> Commit:
 
 
 def _missing(key: CommitKey) -> MissingCommit:
-    stage = _STAGE_OF_KIND.get(key.kind, key.kind)
+    stage = _STAGE_OF_KIND.get(key.kind.partition("-")[0], key.kind)
     return MissingCommit(
         f"there is no commit {key.text}: run `itpo {stage}` for experiment {key.experiment}, "
         f"iteration {key.iteration}"

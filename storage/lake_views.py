@@ -14,6 +14,7 @@ from storage.manifests import Commit, FileEntry
 from storage.objects import ObjectStore
 from storage.paths import repository_root
 from storage.receipt_views import receipt_views
+from storage.revisions import family, present
 from storage.scans import Reader, macros
 from storage.schemas import SCHEMAS
 from storage.sql_text import Literal, empty_select, literal, values_view, without_patterns
@@ -36,6 +37,8 @@ VIEWS = (
     _View("turns", ("rollouts",), "turns"),
     _View("calls", ("rollouts",), "calls"),
     _View("quarantine", ("rollouts",), "quarantine"),
+    _View("logged_ids", ("rollouts",), "logged_ids"),
+    _View("outcomes", ("rollouts",), "outcomes"),
     _View("curated", ("curated",), "curated"),
     _View("turn_scores", ("reward",), "turn_scores"),
     _View("turn_values", ("q",), "turn_values"),
@@ -67,10 +70,15 @@ _POLICIES = MappingProxyType(
 
 
 def browsed_commits(commits: Sequence[Commit], *, iteration: int | None = None) -> list[Commit]:
-    """Of the commits of a lake those whose tables the views show: of one iteration, or of all (None)."""
+    """Of the commits of a lake those whose tables the views show: of one iteration, or of all (None).
+
+    Of logs whose outcomes were joined later the newest revision, and what was curated from that.
+    """
     kinds = {kind for view in VIEWS for kind in view.kinds}
     return [
-        commit for commit in commits if _family(commit) in kinds and iteration in (None, commit.key.iteration)
+        commit
+        for commit in present(commits)
+        if _family(commit) in kinds and iteration in (None, commit.key.iteration)
     ]
 
 
@@ -112,7 +120,7 @@ def read_files(paths: Sequence[Path]) -> str:
 
 def _family(commit: Commit) -> str:
     """The kind without what follows a dash: `lab-1f0c…` has one commit per choice of settings."""
-    return commit.key.kind.partition("-")[0]
+    return family(commit.key.kind)
 
 
 def _select(view: _View, commits: Sequence[Commit], *, reader: Reader) -> str:

@@ -10,6 +10,7 @@ from storage.forget_search import read_columns
 from storage.lineage import Lineage
 from storage.manifests import Commit, FileEntry
 from storage.objects import ObjectStore
+from storage.revisions import family
 from storage.rewriting import marked_rows
 from storage.tombstones import Affected, Marks
 
@@ -47,7 +48,7 @@ def last_unaffected(store: ObjectStore, experiment: str, *, affected: Sequence[A
 def _teaches(store: ObjectStore, dataset: Dataset, *, marks: Marks) -> bool:
     if dataset.key.kind == "credit":
         return any(marked_rows(store, entry, marks=marks).any() for entry in dataset.files)
-    return dataset.key.kind == "curated" and any(
+    return family(dataset.key.kind) == "curated" and any(
         (marked_rows(store, entry, marks=marks) & _kept(store, entry)).any()
         for entry in dataset.files
         if entry.table == "curated"

@@ -9,6 +9,7 @@ from storage.lineage import Lineage, lineage_of
 from storage.manifests import Commit, canonical_json
 from storage.objects import ObjectStore
 from storage.policy_sources import PolicySource, policy_sources
+from storage.revisions import family
 from storage.sql_text import Literal, values_view
 
 Row = Sequence[Literal]
@@ -103,7 +104,7 @@ def _source_row(each: PolicySource) -> Row:
         each.relation,
         key.text,
         key.experiment,
-        key.kind,
+        family(key.kind),
         key.iteration,
         "".join(f"|{persona}" for persona in each.personas_left_out) + "|",
         each.fold_left_out,

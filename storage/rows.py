@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from storage.rules import ROW_ORDER
 from storage.tables import schema_of
 
 Table: TypeAlias = pa.Table
@@ -28,6 +30,14 @@ def of_columns(name: str, columns: Mapping[str, Sequence[object]]) -> Table:
         for field in schema
     ]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def with_changes(name: str, table: Table, *, changes: Mapping[str, Mapping[str, object]]) -> Table:
+    """The table with other values in some columns of some rows of the named dataset, by their first key."""
+    key = ROW_ORDER[name][0]
+    is_changed = pc.field(key).isin(pa.array(list(changes), pa.string()))
+    rows = [{**row, **changes[row[key]]} for row in table.filter(is_changed).to_pylist()]
+    return pa.concat_tables([table.filter(~is_changed), to_table(name, rows)])
 
 
 def concat(tables: Sequence[Table]) -> Table:

@@ -26,6 +26,8 @@ ROW_ORDER = MappingProxyType(
         "turns": ("conversation_id", "turn_index"),
         "calls": ("conversation_id", "who", "call_index"),
         "quarantine": ("source_file", "source_row"),
+        "logged_ids": ("conversation_id",),
+        "outcomes": ("conversation_id", "joined", "source_file", "source_row"),
         "curated": ("conversation_id",),
         "turn_scores": ("conversation_id", "turn_index"),
         "turn_values": ("conversation_id", "turn_index"),
@@ -262,6 +264,22 @@ RULES = MappingProxyType(
                 "use one of the two",
                 _not_among("disposition", ("quarantined", "duplicate")),
             ),
+        ),
+        "logged_ids": (_unique("conversation_id"),),
+        "outcomes": (
+            _unique("conversation_id", "joined", "source_file", "source_row"),
+            Rule(
+                "disposition must be accepted, duplicate or contradicting",
+                "use one of them",
+                _not_among("disposition", ("accepted", "duplicate", "contradicting")),
+            ),
+            Rule(
+                "outcome_reason must be set exactly when outcome is null",
+                "say why the outcome is unknown; an unknown outcome is null, never 0",
+                _unexplained_outcome,
+            ),
+            _finite("outcome"),
+            _finite("time_s"),
         ),
         "curated": (
             _unique("conversation_id"),

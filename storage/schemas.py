@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 4  # raising it: docs/lake.md, "Versions"
+SCHEMA_VERSION = 5  # raising it: docs/lake.md, "Versions"
 
 
 def _schema(*fields: pa.Field) -> pa.Schema:
@@ -114,6 +114,27 @@ QUARANTINE = _schema(
     _required("disposition", pa.string()),  # quarantined | duplicate
     _required("reason", pa.string()),
     _required("raw", pa.string()),
+)
+
+# What a conversation of an imported log was called there; version 5.
+LOGGED_IDS = _schema(
+    _required("conversation_id", pa.string()),
+    _required("logged_id", pa.string()),
+)
+
+# One row per outcome that was joined later and met a conversation; version 5.
+OUTCOMES = _schema(
+    *_LINEAGE,
+    _required("joined", pa.int32()),  # the revision of the rollouts that it came with, from 1
+    _required("source_file", pa.string()),
+    _required("source_row", pa.int64()),
+    _required("disposition", pa.string()),  # accepted | duplicate | contradicting
+    _optional("turn_index", pa.int16()),  # null: said of the whole conversation
+    _optional("outcome", pa.float64()),  # null with a reason, never 0 for unknown
+    _optional("outcome_reason", pa.string()),
+    _optional("time_s", pa.float64()),  # since 1970, when it was seen
+    _required("source", pa.string()),  # who says so
+    _optional("raw", pa.string()),  # the text of a row that is not accepted
 )
 
 # One row per conversation of the iteration: kept for training, or dropped under one named rule.
@@ -224,6 +245,8 @@ SCHEMAS = MappingProxyType(
         "turns": TURNS,
         "calls": CALLS,
         "quarantine": QUARANTINE,
+        "logged_ids": LOGGED_IDS,
+        "outcomes": OUTCOMES,
         "curated": CURATED,
         "turn_scores": TURN_SCORES,
         "turn_values": TURN_VALUES,

@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from storage.rows import of_columns, to_table
+from storage.rows import of_columns, to_table, with_changes
 from storage.rules import ROW_ORDER
 from storage.tables import schema_of
 
@@ -90,12 +89,7 @@ class Spool:
         return pa.Table.from_batches([_batch(path, place) for path in self._files], self._schema)
 
     def _corrected(self, table: pa.Table) -> pa.Table:
-        is_wrong = pc.field(self._key).isin(list(self._corrections))
-        rows = table.filter(is_wrong).to_pylist() if self._corrections else []
-        if not rows:
-            return table
-        right = to_table(self._name, [{**row, **self._corrections[row[self._key]]} for row in rows])
-        return pa.concat_tables([table.filter(~is_wrong), right])
+        return with_changes(self._name, table, changes=self._corrections) if self._corrections else table
 
 
 def _batch(path: Path, place: int) -> pa.RecordBatch:

@@ -15,6 +15,7 @@ from tasks import (
     commands_export,
     commands_fidelity,
     commands_merge,
+    commands_outcomes,
     commands_receipts,
     commands_train,
     threads,
@@ -284,6 +285,7 @@ for _name, _summary in {
 }.items():
     _stage(_name, _summary)
 commands_train.add_to(app, panel=STAGES)
+commands_outcomes.add_to(app, panel=LOOP)
 
 
 def main() -> None:

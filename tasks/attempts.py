@@ -18,9 +18,9 @@ OUTSIDE_S = 1.0  # between looks while something is being removed from the lake
 Work = Callable[[], StageResult]
 
 # The kind of commit beside which a stage leaves its side facts.
-KINDS = {"import": "rollouts", "collect": "rollouts", "curate": "curated", "warm_start": "policy",
-         "fit_reward": "reward", "fit_q": "q", "credit": "credit", "credit_lab": "reward",
-         "train_policy": "policy", "evaluate": "evaluation", "decide": "evaluation",
+KINDS = {"import": "rollouts", "outcomes": "rollouts", "collect": "rollouts", "curate": "curated",
+         "warm_start": "policy", "fit_reward": "reward", "fit_q": "q", "credit": "credit",
+         "credit_lab": "reward", "train_policy": "policy", "evaluate": "evaluation", "decide": "evaluation",
          "report": "report"}  # fmt: skip
 
 
@@ -79,6 +79,8 @@ def is_done(attempt: Attempt) -> bool:
     context = attempt.context
     if attempt.stage == "collect" and attempt.shard is not None:
         return _shard_is_there(context, attempt.shard)
+    if attempt.stage == "outcomes":
+        return False  # another file may always come
     if attempt.stage == "decide":
         events = registry.events(context.store, context.experiment)
         return any(event.event_id == f"decide/{context.iteration:04d}" for event in events)

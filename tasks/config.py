@@ -33,6 +33,7 @@ from tasks.config_llm import (
     unused,
 )
 from tasks.config_logs import Logs as Logs
+from tasks.config_logs import Outcomes as Outcomes
 from tasks.config_openrlhf import OpenRlhf, fault_of_cluster
 from tasks.config_parts import Bytes, Fraction, NonNegative, Positive, PositiveFloat, Section
 from tasks.config_ray import Ray
@@ -197,6 +198,7 @@ class Config(Section):
     lake: Lake = Lake()
     domain: Domain = Domain()
     logs: Logs = Logs()
+    outcomes: Outcomes = Outcomes()
     model: Model = Model()
     sampling: Sampling = Sampling()
     collect: Collect = Collect()
@@ -325,6 +327,7 @@ class Config(Section):
     def digest(self) -> str:
         """SHA-256 of everything that can change data; the lake's place, and no cluster, are no part of it."""
         idle = {"lake", "ray"} if self.openrlhf is not None else {"lake", "ray", "openrlhf"}
+        idle |= set() if self.outcomes.paths else {"outcomes"}
         places = {"openrlhf": set(OpenRlhf.places)} | PLACES | unused(self.models)
         places |= {} if self.domain.scenarios else {"domain": {"scenarios"}}
         data = self.model_dump(mode="json", exclude=places | dict.fromkeys(idle, True))

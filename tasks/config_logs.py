@@ -1,4 +1,4 @@
-"""The section of the configuration that says where iteration 0 comes from."""
+"""The sections of the configuration that say where iteration 0 comes from."""
 
 from typing import Literal
 
@@ -45,3 +45,15 @@ class Logs(Section):
     scripted_conversations: Positive = 1500
     scripted_requests: Count = 2000  # extra short conversations whose customer says everything at once
     supervised_only_personas: tuple[str, ...] = ("direct_request",)  # the reward model does not see these
+
+
+class Outcomes(Section):
+    """What became of the imported conversations, told later, in files of their own; see docs/real-logs.md."""
+
+    paths: tuple[str, ...] = ()
+    # What names a conversation: `id`, its id in the log; `conversation_id`, that of the lake; or one of its
+    # facts by a dotted name, `metadata.order_id`.
+    key: str = "id"
+    key_column: str = "key"  # where a row holds it
+    outcome_column: str = "outcome"
+    newest_wins: bool = False  # of outcomes that differ and all have a time; else they leave it unscored

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from storage import commits, registry, stores, weights
+from storage import commits, registry, revisions, stores, weights
 from storage.commits import Commit, CommitKey
 from storage.duck import DuckSettings
 from storage.errors import MissingPolicy
@@ -62,7 +62,14 @@ class Context:
         return self.config.experiment
 
     def key(self, kind: str, iteration: int | None = None) -> CommitKey:
-        """The commit of this kind at this (or the given) iteration."""
+        """The commit of this kind at this (or the given) iteration; of logs with outcomes that were joined
+        later the newest revision."""
+        first = self.first_key(kind, iteration)
+        is_revised = first.iteration == 0 and kind in revisions.REVISED
+        return revisions.newest_key(self.store, first) if is_revised else first
+
+    def first_key(self, kind: str, iteration: int | None = None) -> CommitKey:
+        """The same as it was before any outcome was joined."""
         return CommitKey(self.experiment, kind, self.iteration if iteration is None else iteration)
 
     def find(self, kind: str, iteration: int | None = None) -> Commit | None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from storage import commits
+from storage import commits, revisions
 from storage.commits import Commit
 from storage.rows import Table
 from storage.warehouse import run_checks, run_sql, sql_digests
@@ -21,14 +21,16 @@ def run(context: Context) -> StageResult:
         **sql_digests(files(context.config)),
         "seed": str(context.config.seed),
     }
-    existing = context.find("curated")
+    # Outcomes may be joined while this works: what is read says under which revision it is written.
+    key = revisions.sibling(rollouts.key, "curated")
+    existing = commits.find(context.store, key)
     if existing is not None:
         commits.check_inputs(existing, parents=parents, inputs=inputs, store=context.store)
         return finished("curate", existing, resumed=True)
     curated = curated_table(context, rollouts)
     commit = commits.commit(
         context.store,
-        context.key("curated"),
+        key,
         tables={"curated": curated},
         parents=parents,
         inputs=inputs,

@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from storage import commits
 from storage.digests import file_sha256
@@ -12,14 +13,17 @@ from tasks.config import Config, ConfigError
 from tasks.context import Context, Figures, StageResult, finished
 from tasks.import_counts import ImportCounts, listed
 from tasks.log_detection import Found, formats_of, summary
-from tasks.log_intake import source_names, spool_files
+from tasks.log_intake import SpooledLogs, source_names, spool_files
 from tasks.log_privacy import privacy_of
 from tasks.logged_rows import Place
 from tasks.scenario_files import file_inputs
 from tasks.scripted_logs import write_scripted_logs
 
+if TYPE_CHECKING:
+    from storage.spool import Spool
+
 # What decides which personal data are found; without a look for them, nothing does.
-_SEARCHED = ("personal_data", "phone_regions", "ip_addresses")
+SEARCHED = ("personal_data", "phone_regions", "ip_addresses")
 
 
 def run(context: Context) -> StageResult:
@@ -27,7 +31,9 @@ def run(context: Context) -> StageResult:
     paths = [Path(path) for path in context.config.logs.paths]
     found = formats_of(context.config.logs.format, _files(paths))
     inputs = import_inputs(context.config, paths, found=found)
-    existing = context.find("rollouts")
+    # What was joined to it since is beside it: see tasks.late_outcomes.
+    key = context.first_key("rollouts")
+    existing = commits.find(context.store, key)
     if existing is not None:
         commits.check_inputs(existing, parents={}, inputs=inputs)
         return finished("import", existing, resumed=True)
@@ -47,14 +53,21 @@ def run(context: Context) -> StageResult:
         )
         commit = commits.commit(
             context.store,
-            context.key("rollouts"),
-            tables=logs.tables,
+            key,
+            tables=_committed(logs, named=bool(paths)),
             parents={},
             inputs=inputs,
             attempt=context.attempt,
         )
     said = {"format": summary(found)} if found else {}
     return finished("import", commit, resumed=False, figures={**figures(logs.counts), **said})
+
+
+def _committed(logs: SpooledLogs, *, named: bool) -> "dict[str, Spool]":
+    """The tables of the commit. Ids of the log where there are some, and not of scripted ones: their commits
+    stay what they always were."""
+    with_ids = named and logs.tables["logged_ids"].rows > 0
+    return {name: spool for name, spool in logs.tables.items() if name != "logged_ids" or with_ids}
 
 
 def import_inputs(
@@ -76,7 +89,7 @@ def import_inputs(
         "outcome_column": config.logs.outcome_column,
         # Later keys: at their defaults they are no inputs, so that imports from before them are gone on with.
         **({"user_column": config.logs.user_column} if "user_column" in logs else {}),
-        **({name: json.dumps(logs[name]) for name in _SEARCHED if name in logs} if _looks(config) else {}),
+        **({name: json.dumps(logs[name]) for name in SEARCHED if name in logs} if _looks(config) else {}),
         "files": json.dumps(hashes, sort_keys=True),
     }
 

@@ -31,6 +31,7 @@ from tasks.logged_rows import (
     Spoken,
     conversation_id,
     conversation_rows,
+    logged_id_rows,
     logged_turn_columns,
     quarantine_rows,
 )
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 DEFAULT_OUTCOME_COLUMN = "outcome"
 KEPT = POLICIES["keep"]
+TABLES = ("conversations", "turns", "quarantine", "logged_ids")
 BATCH = 256  # conversations, or rows in quarantine, that become Arrow at once
 
 
@@ -52,7 +54,7 @@ class NothingImported(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class ImportedLogs:
-    """The tables `conversations`, `turns` and `quarantine` of one import, and its counts."""
+    """The tables of one import (`TABLES`), and its counts."""
 
     tables: Mapping[str, "Table"]
     counts: ImportCounts
@@ -157,7 +159,7 @@ class _Intake:
         self._duplicates = Duplicates()
         self._families = Families(place, domain=domain)
         self._lineages = Lineages(place, domain=domain, outcome_columns=columns)
-        self._tables = {name: Spool(name, folder) for name in ("conversations", "turns", "quarantine")}
+        self._tables = {name: Spool(name, folder) for name in TABLES}
         self._tally = Tally()
         self._strangers: set[Body] = set()
         self._unnamed: dict[int, Item] = {}  # rows of the file at hand that nothing parsed has named yet
@@ -215,10 +217,17 @@ class _Intake:
             self._strangers.add(sourced.body)
             return spoken
         self._tally.accept(sourced.conversation)
-        self._spoken.append(spoken)
+        self._spoken.append(self._known(spoken))
         if len(self._spoken) == BATCH:
             self._add_spoken()
         return None
+
+    def _known(self, spoken: Spoken) -> Spoken:
+        """Without the id that it had in the log where that holds what is not to be kept."""
+        if spoken.logged_id is None or self._privacy.may_keep(spoken.logged_id):
+            return spoken
+        self._tally.notes["id_withheld"] += 1
+        return replace(spoken, logged_id=None)
 
     def _reject(self, batch: LogBatch, rejected: Rejected, *, masks: Masks | None = None) -> None:
         rejected = self._privacy.detail(rejected)
@@ -238,6 +247,7 @@ class _Intake:
     def _add_spoken(self) -> None:
         self._tables["conversations"].add(conversation_rows(self._spoken, self._lineages))
         self._tables["turns"].add_columns(logged_turn_columns(self._spoken, self._lineages))
+        self._tables["logged_ids"].add(logged_id_rows(self._spoken))
         self._spoken = []
 
     def _add_refused(self) -> None:

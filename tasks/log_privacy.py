@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from itpo_core.logs.parsed import Parsed, ParsedConversation, Rejected, RejectReason
-from itpo_core.logs.personal_data import Search, unknown_regions
+from itpo_core.logs.personal_data import Search, found_in, unknown_regions
 from itpo_core.logs.personal_data_masks import Masks, Walk, masked, without_values
 from tasks.config import ConfigError, Logs
 from tasks.import_counts import listed
@@ -41,9 +41,19 @@ class Privacy:
 
     def detail(self, rejected: Rejected) -> Rejected:
         """Why rows were refused, without stretches of them."""
-        if not self.hides:
-            return rejected
-        return replace(rejected, detail=without_values(rejected.detail, self.search))
+        return replace(rejected, detail=self.reason(rejected.detail)) if self.hides else rejected
+
+    def reason(self, detail: str) -> str:
+        """The same of one reason."""
+        return without_values(detail, self.search) if self.hides else detail
+
+    def may_keep(self, text: str) -> bool:
+        """Whether a text may stand in the lake as it is."""
+        return not self.hides or not found_in(text, self.search)
+
+    def text(self, text: str) -> str:
+        """A text as it may be kept."""
+        return Masks(self.search, (text,)).text(text) if self.hides else text
 
     def raw(self, item: "Item", *, masks: Masks | None) -> str:
         """The text of a row in quarantine; `masks` holds what was found in its conversation."""

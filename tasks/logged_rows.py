@@ -27,10 +27,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A conversation ready for the lake, beside the log entry that it was."""
+    """A conversation ready for the lake, the log entry that it was, and its id there if that is kept."""
 
     sourced: Sourced
     conversation: Conversation
+    logged_id: str | None = None
 
 
 class Families:
@@ -50,7 +51,8 @@ class Families:
         part, sample = divmod(self._members[family], MAX_GROUP)
         self._members[family] += 1
         group = stable_id(self._place.experiment, self._place.iteration, family, part)
-        return Spoken(sourced, _conversation(sourced, truths, self._place, group_id=group, sample=sample))
+        conversation = _conversation(sourced, truths, self._place, group_id=group, sample=sample)
+        return Spoken(sourced, conversation, sourced.conversation.logged_id)
 
 
 def conversation_id(place: Place, body: Body) -> str:
@@ -93,6 +95,15 @@ def conversation_rows(spoken: Sequence[Spoken], lineages: Lineages) -> list[Row]
 def logged_turn_columns(spoken: Sequence[Spoken], lineages: Lineages) -> Columns:
     """Columns of `turns`; where the log says what had been suggested, that stands beside what was sent."""
     return turn_columns([(each.conversation, lineages.of(each)) for each in spoken])
+
+
+def logged_id_rows(spoken: Sequence[Spoken]) -> list[Row]:
+    """Rows of `logged_ids`, by which what is told later finds its conversation."""
+    return [
+        {"conversation_id": each.conversation.conversation_id, "logged_id": each.logged_id}
+        for each in spoken
+        if each.logged_id is not None
+    ]
 
 
 def quarantine_rows(source: str, rejected: Rejected, *, raw: Mapping[int, str]) -> list[Row]:

@@ -130,9 +130,16 @@ def _run(context: Context, stage: str, shard: int | None, on_progress: Progress 
 
 
 def _import(context: Context, on_progress: Progress | None) -> StageResult:
-    from tasks import import_logs
+    from tasks import import_logs, late_outcomes
 
-    return import_logs.run(context)
+    imported = import_logs.run(context)
+    return late_outcomes.after_import(context, imported) if context.config.outcomes.paths else imported
+
+
+def _outcomes(context: Context, on_progress: Progress | None) -> StageResult:
+    from tasks import late_outcomes
+
+    return late_outcomes.run(context)
 
 
 def _curate(context: Context, on_progress: Progress | None) -> StageResult:
@@ -197,6 +204,7 @@ def _report(context: Context, on_progress: Progress | None) -> StageResult:
 
 STAGES: dict[str, Callable[[Context, Progress | None], StageResult]] = {
     "import": _import,
+    "outcomes": _outcomes,
     "curate": _curate,
     "warm_start": _warm_start,
     "fit_reward": _fit_reward,

@@ -38,6 +38,7 @@ def policy_tree(receipt: Told) -> Branch:
     _learnt_from(tree, receipt)
     _versions(tree, receipt["versions_behind"])
     _logs(tree, receipt["logs"])
+    _outcomes(tree, receipt["outcomes"])
     _ending(tree, receipt)
     return tree
 
@@ -191,6 +192,17 @@ def _logs(tree: Branch, logs: Sequence[Told]) -> None:
         ]
         line.add_rows(rows)
         _made(line, each)
+
+
+def _outcomes(tree: Branch, joined: Sequence[Told]) -> None:
+    if not joined:
+        return
+    branch = tree.add("outcomes that were joined to them later", style="bold")
+    for each in joined:
+        how = f"by {each['key']}" + (", the newest wins" if each["newest_wins"] else "")
+        branch.add_rows([(name, f"sha256 {short(digest)}", how) for name, digest in each["files"].items()])
+    last = joined[-1]
+    branch.add(f"commit {last['commit']}  digest {short(last['digest'])}")
 
 
 def _ending(tree: Branch, receipt: Told) -> None:

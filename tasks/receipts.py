@@ -13,6 +13,7 @@ from storage.lineage import Lineage, Parent, read_lineage
 from storage.manifests import Commit
 from storage.objects import LakeStore
 from storage.receipts import NO_PARAMETERS, Connection, Row, receipt_rows
+from storage.revisions import present, revised
 from storage.warehouse import open_lake, sql_digests
 from tasks.context import duck_settings, open_lake_store
 from tasks.options import Options
@@ -53,8 +54,13 @@ class Desk:
         return [row for row in self.rows(name) if row["iteration"] == iteration]
 
     def find(self, kind: str, iteration: int) -> Commit | None:
-        """The experiment's commit of this kind."""
-        return self.lineage.find(kind, experiment=self.experiment, iteration=iteration)
+        """The experiment's commit of this kind; of logs with outcomes that were joined later the newest."""
+        return self._present.get((kind, iteration))
+
+    @cached_property
+    def _present(self) -> Mapping[tuple[str, int], Commit]:
+        own = [each for each in self.lineage.commits if each.key.experiment == self.experiment]
+        return {(revised(each.key, 0).kind, each.key.iteration): each for each in present(own)}
 
 
 def open_desk(options: Options, experiment: str | None = None) -> Desk:

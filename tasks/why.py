@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import typer
 
-from storage import registry
+from storage import registry, revisions
 from storage.errors import MissingPolicy
 from storage.manifests import Commit
 from storage.policy_sources import is_unchanged
@@ -56,6 +56,7 @@ def receipt_of(desk: Desk, policy: str) -> Told:
         "made_of": {kind: stage_of(desk, each) for kind, each in of_iteration(desk, version).items()},
         "versions_behind": [step(desk, each) for each in versions_behind(desk, version)],
         "logs": [log(desk, each) for each in behind if is_log(desk, each)],
+        "outcomes": joined_later(behind),
         "commits_behind": len(behind) - 1,
         "breaks": [*breaks, *broken_bases, *loose_ends(desk, behind)],
         "notes": [*outside_models(behind), *notes],
@@ -169,6 +170,17 @@ def log(desk: Desk, commit: Commit) -> Told:
         "rows": [dict(row) for row in desk.rows_of("log_files", iteration)] if own else [],
         "conversations": sum(entry.rows for entry in commit.files if entry.table == "conversations"),
     }
+
+
+def joined_later(behind: Sequence[Commit]) -> list[Told]:
+    """What was joined to the logs later, in order: each time which files, by hash, and how they were read."""
+    rollouts = [commit for commit in behind if revisions.family(commit.key.kind) == revisions.ROLLOUTS]
+    revised = [commit for commit in rollouts if revisions.revision(commit.key)]
+    newest = max(revised, key=lambda commit: revisions.revision(commit.key), default=None)
+    if newest is None:
+        return []
+    told = {"commit": newest.key.text, "digest": newest.digest}
+    return [{**told, **each} for each in json.loads(newest.inputs["outcomes"])]
 
 
 def loose_ends(desk: Desk, behind: Sequence[Commit]) -> list[str]:

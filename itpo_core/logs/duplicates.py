@@ -7,6 +7,8 @@ from functools import cached_property
 from itpo_core.logs.parsed import ParsedConversation, Rejected, RejectReason
 from itpo_core.types import Outcome, Scored, Unscored
 
+CONTRADICTING = "contradicting outcomes"  # what the reason begins with
+
 
 @dataclass(frozen=True, slots=True)
 class Body:
@@ -90,7 +92,7 @@ def settled(outcomes: Sequence[Outcome]) -> Outcome:
     """One of several: a known one beats unknown ones; known ones that contradict leave it unknown."""
     scored = {outcome.value: outcome for outcome in outcomes if isinstance(outcome, Scored)}
     if len(scored) > 1:
-        return Unscored(f"contradicting outcomes: {', '.join(f'{value:g}' for value in scored)}")
+        return Unscored(f"{CONTRADICTING}: {', '.join(f'{value:g}' for value in scored)}")
     return next(iter(scored.values()), outcomes[0])
 
 

@@ -32,7 +32,7 @@ def _score(value: object) -> Outcome:
         return Unscored("null outcome")
     if not isinstance(value, int | float):
         return Unscored(f"outcome is not a number: {str(value)[:80]!a}")
-    if math.isnan(value):
+    if isinstance(value, float) and math.isnan(value):
         return Unscored("outcome is NaN")
     if not 0 <= value <= 1:
         return Unscored(f"outcome out of range: {str(value)[:40]} is not in [0, 1]")

@@ -1,5 +1,5 @@
--- Grain:  one row per iteration and log file: what became of its rows.
--- Reads:  conversations, quarantine   (any number of iterations)
+-- Grain:  one row per iteration and log file, or file of later outcomes: what became of its rows.
+-- Reads:  conversations, quarantine, outcomes   (any number of iterations)
 -- Params: none
 -- Drops:  conversations that come from no file
 -- Order:  iteration, file, disposition
@@ -17,6 +17,12 @@ with rows_read as (
         source_file,
         disposition
     from quarantine
+    union all
+    select
+        commit_iteration,
+        source_file,
+        disposition
+    from outcomes
 )
 
 select

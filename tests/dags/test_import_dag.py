@@ -59,6 +59,20 @@ def test_files_and_choices_become_the_configuration_of_the_import() -> None:
     assert (config.logs.format, config.logs.outcome_column) == ("auto", "outcome")
 
 
+def test_outcomes_that_came_later_become_a_part_of_the_configuration() -> None:
+    params = checked({"files": ["a.jsonl"], "outcomes": ["crm.csv"], "outcomes_key": "metadata.order"})
+
+    config = load(config_path(params), overrides=import_overrides(params))
+
+    assert (config.outcomes.paths, config.outcomes.key) == ((str(ROOT / "crm.csv"),), "metadata.order")
+
+
+def test_without_outcomes_the_configuration_says_what_it_always_said() -> None:
+    params = checked({"files": ["a.jsonl"]})
+
+    assert not any(key.startswith("outcomes") for key in import_overrides(params))
+
+
 @pytest.mark.parametrize("wrong", [{}, {"files": []}, {"files": [""]}, {"files": ["a"], "format": "guess"}])
 def test_an_import_of_nothing_and_of_an_unknown_format_is_refused_by_the_form(wrong: dict[str, Any]) -> None:
     with pytest.raises(ParamValidationError):

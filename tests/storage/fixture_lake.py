@@ -82,8 +82,24 @@ def _logged(store: ObjectStore) -> Commit:
         "conversations": rows_of("conversations", spoken),
         "turns": rows_of("turns", turns),
         "quarantine": rows_of("quarantine", quarantine),
+        "logged_ids": rows_of("logged_ids", [{"conversation_id": "log-a", "logged_id": "Ä-007"}]),
+        "outcomes": _told_later(),
     }
     return _commit(store, _key("rollouts", 0), tables)
+
+
+def _told_later() -> Table:
+    """Labels of a whole conversation and of a turn, known and unknown, kept and not."""
+    place = {"experiment": EXPERIMENT, "iteration": 0, "shard": 0, "joined": 1, "source_file": "crm.csv"}
+    rows = [
+        {"conversation_id": "log-a", "source_row": 1, "disposition": "accepted", "outcome": 1.0,
+         "time_s": 1777633200.5, "source": "crm „neu“"},
+        {"conversation_id": "log-a", "source_row": 2, "disposition": "contradicting", "outcome": 0.0,
+         "source": "crm.csv", "raw": "{}"},
+        {"conversation_id": "log-b", "source_row": 3, "disposition": "accepted", "turn_index": 1,
+         "outcome_reason": "null outcome", "source": "thumbs"},
+    ]  # fmt: skip
+    return rows_of("outcomes", [{**place, **row} for row in rows])
 
 
 def _simulated(store: ObjectStore) -> Commit:

@@ -101,6 +101,16 @@ def test_keys_that_came_later_are_committed_under_only_where_they_change_somethi
     assert "explore" not in plain.section("collect")["collect"]
 
 
+def test_outcomes_that_are_told_later_are_an_input_of_nothing_else(tmp_path: Path):
+    path = write(tmp_path, 'experiment = "shop"\n')
+
+    plain, told = load(path), load(path, overrides={"outcomes.paths": ["crm.csv"]})
+
+    assert plain.digest == load(path, overrides={"outcomes.key": "conversation_id"}).digest
+    assert plain.digest != told.digest
+    assert plain.section("logs", "curate") == told.section("logs", "curate")
+
+
 @pytest.mark.parametrize("size", ["300MB", "2GB", "0.5GiB", "10TB", "1.25KB"])
 def test_sizes_are_written_as_duckdb_writes_them(tmp_path: Path, size: str):
     path = write(tmp_path, f'experiment = "shop"\n[lake]\nmemory_limit = "{size}"\nmax_spill = "{size}"\n')

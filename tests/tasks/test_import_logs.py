@@ -12,7 +12,7 @@ from tasks import import_logs
 from tasks.config import Config, ConfigError, Domain, Lake, Logs
 from tasks.context import Context
 from tasks.log_intake import NothingImported
-from tests.log_shapes import Json, openai_row, tau_row
+from tests.log_shapes import Json, assistant, openai_row, tau_row, user
 
 
 def context_of(folder: Path, logs: Logs, *, seed: int = 0) -> Context:
@@ -41,6 +41,18 @@ def test_an_import_is_committed_with_its_three_tables(tmp_path: Path) -> None:
     }
     assert result.figures["because"] == "(missing_messages 1)"
     assert verify(context.store, commit) == []
+
+
+def test_ids_of_the_log_are_kept_beside_the_conversations_that_have_one(tmp_path: Path) -> None:
+    rows = [openai_row(user("one"), assistant("ok"), id="Ä-007"), openai_row(user("two"), assistant("ok"))]
+    import_logs.run(context := context_of(tmp_path, log_of(tmp_path, rows)))
+
+    commit = context.read("rollouts")
+    kept = commits.read_table(context.store, commit, table="logged_ids").to_pylist()
+
+    said = commits.read_table(context.store, commit, table="conversations").to_pylist()
+    named = [row["conversation_id"] for row in said if "one" in row["messages_json"]]
+    assert kept == [{"conversation_id": named[0], "logged_id": "Ä-007"}]
 
 
 def test_a_repeated_import_changes_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,239 @@
+"""Outcomes that came after their conversations, joined by key: a new revision of the rollouts, in one commit.
+
+Nothing that is committed changes: `rollouts` stays as it was imported, `rollouts-0001` is the same
+conversations with what was told since, and what is curated from then on is curated from that.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from storage import commits, registry, revisions
+from storage.commits import Commit, CommitKey
+from storage.digests import file_sha256
+from storage.errors import ConflictingCommit
+from tasks.config import ConfigError, Outcomes
+from tasks.context import Context, Figures, StageResult, finished
+from tasks.import_counts import listed
+from tasks.import_logs import SEARCHED
+from tasks.label_intake import Joined, Joining
+from tasks.label_rows import known_conversations
+from tasks.log_privacy import Privacy, privacy_of
+
+if TYPE_CHECKING:
+    from storage.rows import Table
+
+STAGE, INPUT = "outcomes", "outcomes"  # of the commits: everything that was joined, in order
+TABLES = ("conversations", "turns", "quarantine", "logged_ids")
+LEARNERS = ("policy", "reward", "q", "credit", "evaluation")
+Files = Mapping[Path, tuple[str, str]]  # each with its name and hash
+Told = Mapping[str, object]  # one joining: its files by hash, and how they were read
+
+
+class NothingJoined(ConfigError):
+    """Not one row met a conversation; nothing is committed."""
+
+
+class AlreadyLearnt(ConfigError):
+    """Something was learnt from the logs as they were; nothing is committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """Imported logs: the commit of the import, and the newest revision, which may be the same."""
+
+    first: Commit
+    newest: Commit
+
+    @property
+    def following(self) -> CommitKey:
+        """The key of the next revision."""
+        return revisions.revised(self.newest.key, revisions.revision(self.newest.key) + 1)
+
+    @property
+    def parents(self) -> dict[str, str]:
+        """Those of the next revision."""
+        before = {} if self.newest.key == self.first.key else {"joined": self.newest.digest}
+        return {"rollouts": self.first.digest, **before}
+
+
+def run(context: Context) -> StageResult:
+    """Join the configured files; those that were joined before, in the same way, change nothing.
+
+    Raises NothingJoined, AlreadyLearnt, ConfigError for what is not there, LogFileError for an unknown kind.
+    """
+    files = _files(context.config.outcomes)
+    while True:
+        logs = _logs(context)
+        new = {path: file for path, file in files.items() if not _was_joined(context, logs, file=file)}
+        if not new:
+            return finished(STAGE, logs.newest, resumed=True)
+        check_untaught(context)
+        # Where somebody wrote the next one and was killed, that one comes first.
+        killed = revisions.finish(context.store, logs.newest.key)
+        result = None if killed else revise(context, logs, new=new)
+        if result is not None:
+            return result
+
+
+def revise(context: Context, logs: Logs, *, new: Files) -> StageResult | None:
+    """Commit the next revision; None where another joining was first and this one has to go on from it."""
+    tables, joined = _tables(context, logs, new=new)
+    told = {**_how(context), "files": dict(new.values())}
+    inputs = {**logs.first.inputs, INPUT: json.dumps([*history(logs.newest), told], sort_keys=True)}
+    try:
+        commit = commits.commit(
+            context.store,
+            logs.following,
+            tables=tables,
+            parents=logs.parents,
+            inputs=inputs,
+            attempt=context.attempt,
+        )
+    except ConflictingCommit:
+        is_first = context.key("rollouts", 0) == logs.newest.key
+        if is_first and not revisions.finish(context.store, logs.newest.key):
+            raise
+        return None
+    return finished(STAGE, commit, resumed=False, figures=figures(joined, tables["conversations"]))
+
+
+def after_import(context: Context, imported: StageResult) -> StageResult:
+    """The same as the end of an import whose configuration names outcomes."""
+    joined = run(context)
+    told = {f"outcomes_{name}": value for name, value in joined.figures.items()}
+    return replace(
+        joined,
+        stage=imported.stage,
+        resumed=imported.resumed and joined.resumed,
+        figures={**imported.figures, **told},
+    )
+
+
+def check_untaught(context: Context) -> None:
+    """Raise AlreadyLearnt where a policy, reward model or decision was made of the logs as they are."""
+    made = [found.key.text for kind in LEARNERS if (found := context.find(kind, 0)) is not None]
+    events = registry.events(context.store, context.experiment)
+    made += [event.event_id for event in events if event.event_id == "decide/0000"]
+    if made:
+        raise AlreadyLearnt(
+            f"{', '.join(made)} of {context.experiment} came of its logs as they were, and stays so: "
+            "import them under another experiment name, with outcomes.paths, to learn from these outcomes"
+        )
+
+
+def _files(settings: Outcomes) -> Files:
+    """The files, each with its name and hash; of equal ones the first."""
+    from tasks.log_intake import source_names
+
+    paths = [Path(path) for path in settings.paths]
+    absent = next((path for path in paths if not path.is_file()), None)
+    if absent is not None or not paths:
+        raise ConfigError(f"{absent or 'outcomes.paths'}: no such outcomes file; give JSONL, CSV or Parquet")
+    found: dict[str, tuple[Path, str]] = {}
+    for path, name in zip(paths, source_names(paths), strict=True):
+        found.setdefault(file_sha256(path), (path, name))
+    return {path: (name, sha256) for sha256, (path, name) in found.items()}
+
+
+def _logs(context: Context) -> Logs:
+    first = commits.find(context.store, context.first_key("rollouts", 0))
+    if first is None:
+        raise ConfigError(
+            f"{context.experiment} has no imported logs to join outcomes to: run `itpo import` before"
+        )
+    return Logs(first, commits.read(context.store, context.key("rollouts", 0)))
+
+
+def _was_joined(context: Context, logs: Logs, *, file: tuple[str, str]) -> bool:
+    how = _how(context)
+    same = [each for each in history(logs.newest) if {name: each[name] for name in how} == how]
+    return any(file[1] in _hashes(each).values() for each in same)
+
+
+def history(commit: Commit) -> list[dict[str, object]]:
+    """Everything that was joined to the logs up to this revision, in order."""
+    return json.loads(commit.inputs.get(INPUT, "[]"))
+
+
+def _hashes(told: Told) -> Mapping[str, str]:
+    files = told["files"]
+    return files if isinstance(files, dict) else {}
+
+
+def _how(context: Context) -> dict[str, object]:
+    """How rows are read."""
+    how = context.config.outcomes.committed()
+    return {name: value for name, value in how.items() if name != "paths"}
+
+
+def _tables(context: Context, logs: Logs, *, new: Files) -> "tuple[dict[str, Table], Joined]":
+    from storage.rows import concat, to_table, with_changes
+
+    store = context.store
+    tables = {name: commits.read_table(store, logs.first, table=name) for name in _held(logs.first)}
+    told, quarantine = (
+        commits.read_table(store, logs.newest, table=name) for name in ("outcomes", "quarantine")
+    )
+    joining = _joining(context, logs, told=told)
+    joined = joining.read({path: name for path, (name, _) in new.items()})
+    if not joined.told:
+        raise NothingJoined(_nothing(context, joined))
+    number = revisions.revision(logs.following)
+    place = {"experiment": context.experiment, "iteration": 0, "shard": 0, "joined": number}
+    rows = [{**place, **row} for row in joined.told]
+    return {
+        **tables,
+        "conversations": with_changes("conversations", tables["conversations"], changes=joining.changes()),
+        "quarantine": concat([quarantine, to_table("quarantine", joined.refused)]),
+        "outcomes": concat([told, to_table("outcomes", rows)]),
+    }, joined
+
+
+def _joining(context: Context, logs: Logs, *, told: "Table") -> Joining:
+    store, settings = context.store, context.config.outcomes
+    known = known_conversations(
+        commits.read_table(store, logs.first, table="conversations").to_pylist(),
+        logged_ids=commits.read_table(store, logs.first, table="logged_ids").to_pylist(),
+        told=told.to_pylist(),
+        key=settings.key,
+    )
+    # Once the newest was asked for it stays so: nobody's outcome is lost by leaving the flag out later.
+    newest_wins = settings.newest_wins or any(bool(each["newest_wins"]) for each in history(logs.newest))
+    return Joining(known, settings, privacy=_privacy(context, logs.first), newest_wins=newest_wins)
+
+
+def _held(commit: Commit) -> list[str]:
+    return [name for name in TABLES if any(entry.table == name for entry in commit.files)]
+
+
+def _privacy(context: Context, first: Commit) -> Privacy:
+    """The policy of the import where that looked for personal data, whatever is configured by now."""
+    committed = {name: json.loads(first.inputs[name]) for name in SEARCHED if name in first.inputs}
+    return privacy_of(context.config.logs.model_copy(update=committed))
+
+
+def figures(joined: Joined, conversations: "Table") -> Figures:
+    """The summary line: accepted + duplicate + contradicting + unmatched + refused = read."""
+    counts = joined.counts
+    names = ("accepted", "duplicate", "contradicting", "unmatched", "refused")
+    outcomes = conversations.column("outcome")
+    said: dict[str, float | int | str] = {
+        "read": sum(counts[name] for name in names),
+        **{name: counts[name] for name in names},
+        "of_turns": counts["of_turns"],
+        "scored": len(outcomes) - outcomes.null_count,
+        "unscored": outcomes.null_count,
+    }
+    return {**said, "because": f"({listed(joined.reasons)})"} if joined.reasons else said
+
+
+def _nothing(context: Context, joined: Joined) -> str:
+    settings = context.config.outcomes
+    return (
+        f"no row of {', '.join(settings.paths)} met a conversation of {context.experiment} by its "
+        f"{settings.key!r} in {settings.key_column!r} ({listed(joined.reasons) or 'no rows'}); nothing is "
+        "committed; --key names what the files hold: id, conversation_id, or a fact such as metadata.order_id"
+    )
