@@ -1,8 +1,8 @@
 """The fidelity index: whether simulated users lie within what two halves of real logs differ by."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from random import Random
 
 import numpy as np
@@ -20,6 +20,7 @@ from itpo_core.fidelity_features import (
     ACTS,
     ACTS_FAULT,
     ACTS_TITLE,
+    DISAGREEMENT,
     FEATURES,
     Feature,
     Reference,
@@ -123,14 +124,16 @@ def compare(
     simulated: Sequence[Talk],
     *,
     acts: Acts | None = None,
+    refusing: Collection[str] = (),
     seed: int = 0,
     draws: int = 2000,
 ) -> Fidelity | TooFew:
     """Hold simulated users against logged ones, feature by feature; TooFew instead of a number on thin data.
 
-    A quarter of the logs teaches how users and assistants speak and is not compared. The limit of a feature
-    is what random halves of the other logs (no larger than the simulated side) stay within, all features
-    together in 95 % of cases.
+    `acts` tells the kind of a user's message, where the domain can; a kind in `refusing` refuses, whatever
+    its words are. A quarter of the logs teaches how users and assistants speak and is not compared. The
+    limit of a feature is what random halves of the other logs (no larger than the simulated side) stay
+    within, all features together in 95 % of cases.
     """
     if len(logged) < LOGS_NEEDED or len(simulated) < MIN_HALF:
         return TooFew(
@@ -139,7 +142,7 @@ def compare(
         )
     learnt, held = _parted(logged, seed=seed)
     reference = reference_of(learnt)
-    features = _features([*held, *simulated], acts)
+    features = _features([*held, *simulated], acts, refusing=refusing)
     sides = {name: _sides(each, held, simulated, reference=reference) for name, each in features.items()}
     judged = {name: each for name, each in sides.items() if isinstance(each, _Sides)}
     draw = _drawn(len(held), len(simulated), draws=draws, seed=seed)
@@ -175,7 +178,7 @@ def _parted(logged: Sequence[Talk], *, seed: int) -> tuple[list[Talk], list[Talk
     return [logged[place] for place in places[:cut]], [logged[place] for place in places[cut:]]
 
 
-def _features(talks: Sequence[Talk], acts: Acts | None) -> dict[str, Feature]:
+def _features(talks: Sequence[Talk], acts: Acts | None, *, refusing: Collection[str]) -> dict[str, Feature]:
     if acts is None:
         return dict(FEATURES)
     kinds = sorted({acts(each.said) for talk in talks for each in talk if each.said is not None})
@@ -183,7 +186,16 @@ def _features(talks: Sequence[Talk], acts: Acts | None) -> dict[str, Feature]:
     def kind(exchange: Exchange, _: Reference) -> float | None:
         return None if exchange.said is None else float(kinds.index(acts(exchange.said)))
 
-    return {**FEATURES, ACTS: Feature(ACTS_TITLE, Scale.JENSEN_SHANNON, kind, ACTS_FAULT, ACTS_FAULT)}
+    def refuses(exchange: Exchange, reference: Reference) -> float | None:
+        is_refusal = exchange.said is not None and acts(exchange.said) in refusing
+        return 1.0 if is_refusal else FEATURES[DISAGREEMENT].measure(exchange, reference)
+
+    disagreement = replace(FEATURES[DISAGREEMENT], measure=refuses)
+    return {
+        **FEATURES,
+        DISAGREEMENT: disagreement,
+        ACTS: Feature(ACTS_TITLE, Scale.JENSEN_SHANNON, kind, ACTS_FAULT, ACTS_FAULT),
+    }
 
 
 def _sides(

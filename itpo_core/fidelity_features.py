@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from itpo_core.fidelity_talks import Exchange, Talk, words_of
 
@@ -28,7 +29,7 @@ NEGATIONS = frozenset(
 )
 _CONTRACTED = re.compile("n['\u2019]t\\b", re.IGNORECASE)
 SAME = 0.8  # of all words of two texts these many are common to both: said again
-COMMON = 0.5  # a word of more conversations than this share is no content
+COMMON = 0.5  # a word, or pair of words, of more conversations than this share is no content
 
 
 class Scale(StrEnum):
@@ -43,7 +44,9 @@ class Scale(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """How users and assistants of some logs speak: log-probabilities by word, and words without content."""
+    """How users and assistants of some logs speak: log-probabilities by word, and words (and pairs of words)
+    without content.
+    """
 
     user: Mapping[str, float]
     assistant: Mapping[str, float]
@@ -76,13 +79,13 @@ def reference_of(talks: Sequence[Talk]) -> Reference:
     user = Counter(word for talk in talks for text in _user_texts(talk) for word in words_of(text))
     assistant = Counter(word for talk in talks for each in talk for word in words_of(each.heard))
     known = user.keys() | assistant.keys()
-    met = Counter(word for talk in talks for word in _all_words(talk))
+    met = Counter(gram for talk in talks for gram in _all_grams(talk))
     return Reference(
         user=_log_shares(user, known),
         assistant=_log_shares(assistant, known),
         unknown_user=-math.log(user.total() + len(known) + 1),
         unknown_assistant=-math.log(assistant.total() + len(known) + 1),
-        common=frozenset(word for word, count in met.items() if count > COMMON * len(talks)),
+        common=frozenset(gram for gram, count in met.items() if count > COMMON * len(talks)),
     )
 
 
@@ -90,9 +93,15 @@ def _user_texts(talk: Talk) -> list[str]:
     return [*(talk[-1].before if talk else ()), *(each.said for each in talk[-1:] if each.said)]
 
 
-def _all_words(talk: Talk) -> set[str]:
-    texts = [*_user_texts(talk), *(each.heard for each in talk)]
-    return {word for text in texts for word in words_of(text)}
+def _all_grams(talk: Talk) -> set[str]:
+    return _grams([*_user_texts(talk), *(each.heard for each in talk)])
+
+
+def _grams(texts: Iterable[str]) -> set[str]:
+    """Words and pairs of words: in a world so small that every word is common, pairs still are not."""
+    said = [words_of(text) for text in texts]
+    pairs = {f"{first} {second}" for words in said for first, second in pairwise(words)}
+    return pairs.union(*said)
 
 
 def _log_shares(counts: Counter[str], known: Iterable[str]) -> dict[str, float]:
@@ -166,11 +175,11 @@ def _ends_on_confirmation(exchange: Exchange, reference: Reference) -> float | N
     """Of questions that repeat the user's own words (is it that?) only."""
     if not QUESTION_MARKS & set(exchange.heard):
         return None
-    own = {word for text in exchange.before for word in words_of(text)}
-    repeated = own & set(words_of(exchange.heard))
+    repeated = _grams(exchange.before) & _grams([exchange.heard])
     return float(exchange.ends) if repeated - reference.common else None
 
 
+DISAGREEMENT = "disagreement"
 FEATURES: Mapping[str, Feature] = {
     "turns": Feature(
         "answers until the end", Scale.SURVIVAL, _when, "stays too long", "leaves too soon"
@@ -184,7 +193,7 @@ FEATURES: Mapping[str, Feature] = {
     ),
     "length": Feature("words per message", Scale.KOLMOGOROV, _length, "long-winded", "too terse"),
     "questions": Feature("messages that ask", Scale.SHARES, _asks, "asks too often", "asks too seldom"),
-    "disagreement": Feature(
+    DISAGREEMENT: Feature(
         "messages that refuse or negate", Scale.SHARES, _disagrees, "too contrary", "too agreeable"
     ),
     "echo": Feature(

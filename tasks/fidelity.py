@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from itpo_core.envs.catalogue import Domain
-from itpo_core.envs.user_acts import USER_ACTS
+from itpo_core.envs.user_acts import REFUSING, USER_ACTS
 from itpo_core.fidelity import LOGS_NEEDED, Fidelity, TooFew, compare
 from itpo_core.fidelity_talks import Exchange, Talk, replayed, talk_of
 from itpo_core.identifiers import derive_seed
@@ -95,7 +95,8 @@ def compared(context: Context, logged: Sequence[Row], *, simulated: Sequence[Tal
     """Logged users beside simulated ones, with the domain's kinds of messages where it has some."""
     chosen = context.config.domain
     acts = USER_ACTS[chosen.name](chosen.preset) if chosen.name in USER_ACTS else None
-    return compare([_talk(row) for row in logged], simulated, acts=acts, seed=context.config.seed)
+    talks, seed = [_talk(row) for row in logged], context.config.seed
+    return compare(talks, simulated, acts=acts, refusing=REFUSING, seed=seed)
 
 
 def logged_rows(context: Context, *, conversations: int) -> list[Row]:

@@ -47,21 +47,14 @@ class ScriptedWriter:
 
     def conversations(self, *, count: int, seed: int) -> list[Conversation]:
         """Ordinary ones: the writer asks, chats and drafts, the user evades and may leave."""
-        return self._talk.conversations(self._speak, count=count, seed=seed)
+        return self._talk.conversations(self.speak, count=count, seed=seed)
 
     def direct_requests(self, *, count: int, seed: int) -> list[Conversation]:
         """Short ones: the user says all facts at once, the writer drafts them in his own wording."""
         return numbered([self._request(derive_seed(seed, "request", index)) for index in range(count)])
 
-    def _request(self, seed: int) -> Conversation:
-        random = Random(derive_seed(seed, "user"))
-        article = draw_request(self._press, random, extra=self._habits.request_extra)
-        opening = first_message(article, self._press, random=random)
-        scenario = scenario_of(article, self._press, opening=opening)
-        answer = draft(article.topic, article.values, press=self._press, random=random)
-        return self._talk.answered(scenario, answer, seed=seed)
-
-    def _speak(self, scenario: Scenario, messages: Sequence[Message], random: Random) -> str:
+    def speak(self, scenario: Scenario, messages: Sequence[Message], random: Random) -> str:
+        """What he says next: he asks, chats or drafts."""
         topic, told = article_of(scenario, self._press).topic, told_facts(messages, self._press)
         spoken = sum(message.role is Role.ASSISTANT for message in messages)
         knows_all = {slot.name for slot in self._press.needs_of(topic)} <= told.keys()
@@ -71,6 +64,14 @@ class ScriptedWriter:
         if random.random() < self._habits.chats:
             return pick(random, ASSISTANT_PHRASES.small_talk)
         return question(self._press, random=random, told=told, remembers=self._habits.remembers)
+
+    def _request(self, seed: int) -> Conversation:
+        random = Random(derive_seed(seed, "user"))
+        article = draw_request(self._press, random, extra=self._habits.request_extra)
+        opening = first_message(article, self._press, random=random)
+        scenario = scenario_of(article, self._press, opening=opening)
+        answer = draft(article.topic, article.values, press=self._press, random=random)
+        return self._talk.answered(scenario, answer, seed=seed)
 
 
 def draw_request(press: Press, random: Random, *, extra: float) -> Article:

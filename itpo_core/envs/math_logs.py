@@ -41,22 +41,14 @@ class ScriptedTutor:
 
     def conversations(self, *, count: int, seed: int) -> list[Conversation]:
         """Ordinary ones: the assistant asks, chats and answers, the user evades and may leave."""
-        return self._talk.conversations(self._speak, count=count, seed=seed)
+        return self._talk.conversations(self.speak, count=count, seed=seed)
 
     def direct_requests(self, *, count: int, seed: int) -> list[Conversation]:
         """Short ones: the user says all numbers at once in any order, the assistant answers rightly."""
         return numbered([self._request(derive_seed(seed, "request", index)) for index in range(count)])
 
-    def _request(self, seed: int) -> Conversation:
-        random = Random(derive_seed(seed, "user"))
-        problem = draw_problem_of(self._school, Split.SEEN, random=random)
-        told = tuple(sorted(problem.kind.quantities, key=lambda _: random.random()))
-        problem = replace(problem, volunteered=told)
-        opening = first_message(problem, self._school, random=random)
-        scenario = scenario_of(problem, self._school, opening=opening)
-        return self._talk.answered(scenario, answer(problem, problem.numbers, random=random), seed=seed)
-
-    def _speak(self, scenario: Scenario, messages: Sequence[Message], random: Random) -> str:
+    def speak(self, scenario: Scenario, messages: Sequence[Message], random: Random) -> str:
+        """What he says next: he asks, chats or answers, or says a step."""
         problem = problem_of(scenario, self._school)
         told = told_numbers(messages, problem.kind.quantities)
         spoken = sum(message.role is Role.ASSISTANT for message in messages)
@@ -69,6 +61,15 @@ class ScriptedTutor:
         if len(first) > 1 and random.random() < self._habits.says_step:
             return pick(random, TUTOR_PHRASES.step).format(working=working(problem.kind, first))
         return question(problem, self._school, habits=self._habits, told=told, random=random)
+
+    def _request(self, seed: int) -> Conversation:
+        random = Random(derive_seed(seed, "user"))
+        problem = draw_problem_of(self._school, Split.SEEN, random=random)
+        told = tuple(sorted(problem.kind.quantities, key=lambda _: random.random()))
+        problem = replace(problem, volunteered=told)
+        opening = first_message(problem, self._school, random=random)
+        scenario = scenario_of(problem, self._school, opening=opening)
+        return self._talk.answered(scenario, answer(problem, problem.numbers, random=random), seed=seed)
 
 
 def answer(problem: Problem, numbers: Sequence[int], *, random: Random) -> str:

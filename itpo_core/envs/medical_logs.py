@@ -44,21 +44,14 @@ class ScriptedDoctor:
 
     def conversations(self, *, count: int, seed: int) -> list[Conversation]:
         """Ordinary ones: the doctor asks, chats and diagnoses, the patient is unsure and may leave."""
-        return self._talk.conversations(self._speak, count=count, seed=seed)
+        return self._talk.conversations(self.speak, count=count, seed=seed)
 
     def direct_requests(self, *, count: int, seed: int) -> list[Conversation]:
         """Short ones: the patient tells all that matters at once, the doctor is right."""
         return numbered([self._request(derive_seed(seed, "request", index)) for index in range(count)])
 
-    def _request(self, seed: int) -> Conversation:
-        random = Random(derive_seed(seed, "patient"))
-        illness = draw_request(self._ward, random, extra=self._habits.request_extra)
-        opening = first_message(illness, self._ward, random=random)
-        scenario = scenario_of(illness, self._ward, opening=opening)
-        answer = diagnosis(self._ward, illness.disease, age=illness.age, random=random)
-        return self._talk.answered(scenario, answer, seed=seed)
-
-    def _speak(self, scenario: Scenario, messages: Sequence[Message], random: Random) -> str:
+    def speak(self, scenario: Scenario, messages: Sequence[Message], random: Random) -> str:
+        """What he says next: he asks, chats or diagnoses."""
         illness = illness_of(scenario, self._ward)
         known = known_from(messages, illness, ward=self._ward)
         shares = self._outlook.shares(known).tolist()
@@ -69,6 +62,14 @@ class ScriptedDoctor:
         if random.random() < self._habits.chats:
             return pick(random, DOCTOR_PHRASES.small_talk)
         return question(self._ward, random=random, told=known.symptoms, remembers=self._habits.remembers)
+
+    def _request(self, seed: int) -> Conversation:
+        random = Random(derive_seed(seed, "patient"))
+        illness = draw_request(self._ward, random, extra=self._habits.request_extra)
+        opening = first_message(illness, self._ward, random=random)
+        scenario = scenario_of(illness, self._ward, opening=opening)
+        answer = diagnosis(self._ward, illness.disease, age=illness.age, random=random)
+        return self._talk.answered(scenario, answer, seed=seed)
 
     def _guess(self, shares: Sequence[float], random: Random) -> str:
         """A disease as likely to be named as he thinks it is."""

@@ -44,20 +44,14 @@ class ScriptedSalesperson:
 
     def conversations(self, *, count: int, seed: int) -> list[Conversation]:
         """Ordinary ones: the assistant asks, chats and recommends, the customer evades and may leave."""
-        return self._talk.conversations(self._speak, count=count, seed=seed)
+        return self._talk.conversations(self.speak, count=count, seed=seed)
 
     def direct_requests(self, *, count: int, seed: int) -> list[Conversation]:
         """Short ones: the customer says all that is needed at once, the assistant recommends rightly."""
         return numbered([self._request(derive_seed(seed, "request", index)) for index in range(count)])
 
-    def _request(self, seed: int) -> Conversation:
-        random = Random(derive_seed(seed, "customer"))
-        need = draw_request(self._shop, random, extra=self._habits.request_extra)
-        scenario = scenario_of(need, self._shop, opening=request_message(need, self._shop, random=random))
-        answer = recommendation(need, self._shop, random=random, told=frozenset(need.volunteered))
-        return self._talk.answered(scenario, answer, seed=seed)
-
-    def _speak(self, scenario: Scenario, messages: Sequence[Message], random: Random) -> str:
+    def speak(self, scenario: Scenario, messages: Sequence[Message], random: Random) -> str:
+        """What he says next: he asks, chats or recommends."""
         need = as_told(need_of(scenario, self._shop), messages, slots=self._shop.slots)
         told = told_slots(messages, self._shop.slots)
         knows_all = {slot.name for slot in self._shop.needs_of(need.product)} <= told
@@ -68,6 +62,13 @@ class ScriptedSalesperson:
         if random.random() < self._habits.chats:
             return pick(random, ASSISTANT_PHRASES.small_talk)
         return question(self._shop.slots, random=random, told=told, remembers=self._habits.remembers)
+
+    def _request(self, seed: int) -> Conversation:
+        random = Random(derive_seed(seed, "customer"))
+        need = draw_request(self._shop, random, extra=self._habits.request_extra)
+        scenario = scenario_of(need, self._shop, opening=request_message(need, self._shop, random=random))
+        answer = recommendation(need, self._shop, random=random, told=frozenset(need.volunteered))
+        return self._talk.answered(scenario, answer, seed=seed)
 
 
 def draw_request(shop: Shop, random: Random, *, extra: float) -> Need:

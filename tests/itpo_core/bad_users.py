@@ -4,10 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from itpo_core.envs.base import Environment, Reply, UserSimulator
+from itpo_core.envs.user_acts import Acts
 from itpo_core.types import Failure, Message, Outcome, Role, Scenario, Split, StopReason
 
 # What a bad user makes of the faithful answer, given what was said: a function, picked from a table.
 Spoil = Callable[[Sequence[Message], Reply], Reply]
+# What a user has told so far, in words that somebody may repeat to him.
+Facts = Callable[[Sequence[Message]], list[str]]
+LIKES = "nice , thanks for asking ."
+AGREEING = frozenset({"fact", "has", "right_step", "small_talk"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +52,14 @@ class SpoiltEnvironment:
         return self._faithful.outcome(scenario, messages)
 
 
-def too_agreeable(messages: Sequence[Message], reply: Reply) -> Reply:
-    """Likes whatever he hears instead of refusing, and never walks away."""
-    refuses = reply.text is not None and {"not", "already", "before", "time"} & set(reply.text.split())
-    if refuses or reply.stop is StopReason.USER_LEFT:
-        return Reply("nice , thanks for asking .")
-    return reply
+def too_agreeable(acts: Acts) -> Spoil:
+    """Likes whatever he hears instead of refusing or denying, and never walks away."""
+
+    def spoil(messages: Sequence[Message], reply: Reply) -> Reply:
+        refuses = reply.text is not None and acts(reply.text) not in AGREEING
+        return Reply(LIKES) if refuses or reply.stop is StopReason.USER_LEFT else reply
+
+    return spoil
 
 
 def never_stops(messages: Sequence[Message], reply: Reply) -> Reply:
@@ -61,13 +68,15 @@ def never_stops(messages: Sequence[Message], reply: Reply) -> Reply:
     return Reply("ok , can we go on ?") if is_chosen else reply
 
 
-def stops_on_confirm(messages: Sequence[Message], reply: Reply) -> Reply:
-    """Is done as soon as a question repeats something that he has said."""
-    heard = messages[-1].content
-    said = {word for each in messages if each.role is Role.USER for word in each.content.split()}
-    repeats = said & set(heard.split()) & {"red", "blue", "green", "small", "medium", "large", "cheap",
-                                           "midrange", "premium", "work", "travel", "sport"}  # fmt: skip
-    return Reply(None, StopReason.COMPLETED) if "?" in heard and repeats else reply
+def stops_on_confirm(facts: Facts) -> Spoil:
+    """Is done as soon as a question repeats a fact that he has told."""
+
+    def spoil(messages: Sequence[Message], reply: Reply) -> Reply:
+        heard = messages[-1].content
+        repeats = "?" in heard and any(fact in heard for fact in facts(messages))
+        return Reply(None, StopReason.COMPLETED) if repeats else reply
+
+    return spoil
 
 
 def repeats_its_opening(messages: Sequence[Message], reply: Reply) -> Reply:
@@ -76,15 +85,27 @@ def repeats_its_opening(messages: Sequence[Message], reply: Reply) -> Reply:
     return Reply(messages[0].content) if reply.stop is None and spoken % 2 else reply
 
 
-def answers_as_the_assistant(messages: Sequence[Message], reply: Reply) -> Reply:
+def answers_as_the_assistant(asks: str) -> Spoil:
     """Asks what an assistant would ask."""
-    return reply if reply.text is None else Reply("what size do you prefer ?", reply.stop)
+    return lambda messages, reply: reply if reply.text is None else Reply(asks, reply.stop)
 
 
-BAD_USERS: dict[str, Spoil] = {
-    "too agreeable": too_agreeable,
-    "never stops": never_stops,
-    "stops on confirm": stops_on_confirm,
-    "repeats its opening": repeats_its_opening,
-    "answers as the assistant": answers_as_the_assistant,
-}
+FAULTS = (
+    "too agreeable",
+    "never stops",
+    "stops on confirm",
+    "repeats its opening",
+    "answers as the assistant",
+)
+
+
+def spoil_of(fault: str, *, acts: Acts, facts: Facts, asks: str) -> Spoil:
+    """The user with this fault, of a domain with these kinds of messages, told facts and questions."""
+    spoils: dict[str, Spoil] = {
+        "too agreeable": too_agreeable(acts),
+        "never stops": never_stops,
+        "stops on confirm": stops_on_confirm(facts),
+        "repeats its opening": repeats_its_opening,
+        "answers as the assistant": answers_as_the_assistant(asks),
+    }
+    return spoils[fault]

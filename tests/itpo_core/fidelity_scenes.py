@@ -1,50 +1,111 @@
-"""Logs of a salesperson who also asks for confirmation, and users put into their users' places."""
+"""Logs of scripted assistants who also ask for confirmation, and users put into their users' places."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import Random
 
-from itpo_core.envs.base import Environment, Reply
+from itpo_core.envs.base import Environment, Reply, TurnOracle
+from itpo_core.envs.catalogue import ENVIRONMENTS
 from itpo_core.envs.dice import pick
-from itpo_core.envs.sales import SalesEnvironment
-from itpo_core.envs.sales_acts import customer_act
-from itpo_core.envs.sales_language import ASSISTANT_PHRASES, told_slots
-from itpo_core.envs.sales_logs import recommendation
-from itpo_core.envs.sales_need import need_of
-from itpo_core.envs.sales_oracle import SalesOracle
+from itpo_core.envs.document_language import told_facts
+from itpo_core.envs.document_logs import ScriptedWriter
+from itpo_core.envs.document_press import PRESSES
+from itpo_core.envs.math_language import told_numbers
+from itpo_core.envs.math_logs import ScriptedTutor
+from itpo_core.envs.math_school import SCHOOLS
+from itpo_core.envs.medical_language import told_facts as told_symptoms
+from itpo_core.envs.medical_logs import ScriptedDoctor
+from itpo_core.envs.medical_ward import WARDS
+from itpo_core.envs.sales_language import told_values
+from itpo_core.envs.sales_logs import ScriptedSalesperson
 from itpo_core.envs.sales_shop import SHOPS
-from itpo_core.envs.scripted_logs import ScriptedTalk
+from itpo_core.envs.scripted_logs import ScriptedTalk, Speak
+from itpo_core.envs.user_acts import USER_ACTS, Acts
 from itpo_core.fidelity_talks import Talk, replayed, talk_of
 from itpo_core.identifiers import derive_seed
 from itpo_core.types import Conversation, Message, Role, Scenario
+from tests.itpo_core.bad_users import Facts
 
-SHOP, ENVIRONMENT = SHOPS["small"], SalesEnvironment("small")
 LOGS = 260
+CONFIRMS = 0.3
 
 
-def act(text: str) -> str:
-    """The kind of a customer's message."""
-    return customer_act(SHOP, text)
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A domain with its scripted assistant; `facts` are what the user has told, in words to repeat.
+
+    `asks` is what an assistant of the domain says.
+    """
+
+    domain: str
+    facts: Facts
+    speak: Speak
+    asks: str
+
+    @property
+    def environment(self) -> Environment:
+        return ENVIRONMENTS[self.domain]("small").environment
+
+    @property
+    def oracle(self) -> TurnOracle:
+        found = ENVIRONMENTS[self.domain]("small").oracle
+        assert found is not None
+        return found
+
+    @property
+    def acts(self) -> Acts:
+        return USER_ACTS[self.domain]("small")
+
+    def logs(
+        self, seed: int, *, count: int = LOGS, environment: Environment | None = None
+    ) -> list[Conversation]:
+        """Logged conversations of that assistant with these users."""
+        talk = ScriptedTalk(environment or self.environment, self.oracle)
+        return talk.conversations(confirming(self.facts, self.speak), count=count, seed=seed)
 
 
-def confirms_too(scenario: Scenario, messages: Sequence[Message], random: Random) -> str:
-    """Asks for what is missing, chats, and in a third of the turns asks whether he understood a fact."""
-    need, told = need_of(scenario, SHOP), told_slots(messages, SHOP.slots)
-    needed = {slot.name for slot in SHOP.needs_of(need.product)}
-    spoken = sum(message.role is Role.ASSISTANT for message in messages)
-    if told and random.random() < 0.3:
-        return f"{need.values[pick(random, sorted(told))]} it is , right ?"
-    if needed <= told or spoken == SHOP.habits.max_turns - 1:
-        return recommendation(need, SHOP, random=random, told=told)
-    if random.random() < 0.15:
-        return pick(random, ASSISTANT_PHRASES.small_talk)
-    untold = [slot.name for slot in SHOP.slots if slot.name not in told]
-    return pick(random, ASSISTANT_PHRASES.question).format(slot=pick(random, untold or ["size"]))
+def confirming(facts: Facts, otherwise: Speak) -> Speak:
+    """Asks in a third of the turns whether it understood a fact."""
+
+    def speak(scenario: Scenario, messages: Sequence[Message], random: Random) -> str:
+        told = facts(messages)
+        if told and random.random() < CONFIRMS:
+            return f"{pick(random, sorted(told))} it is , right ?"
+        return otherwise(scenario, messages, random)
+
+    return speak
 
 
-def logs(seed: int, *, count: int = LOGS, environment: Environment = ENVIRONMENT) -> list[Conversation]:
-    """Logged conversations of that salesperson with these users."""
-    talk = ScriptedTalk(environment, SalesOracle("small"))
-    return talk.conversations(confirms_too, count=count, seed=seed)
+def _symptoms(messages: Sequence[Message]) -> list[str]:
+    told = told_symptoms(messages, WARDS["small"].symptoms)
+    return [f"{name} {'yes' if is_held else 'no'}" for name, is_held in told.items()]
+
+
+FACTS: dict[str, Facts] = {
+    "sales": lambda messages: list(told_values(messages, SHOPS["small"].slots).values()),
+    "document": lambda messages: list(told_facts(messages, PRESSES["small"]).values()),
+    "math": lambda messages: [
+        f"{number} {name}" for name, number in told_numbers(messages, SCHOOLS["small"].names).items()
+    ],
+    "medical": _symptoms,
+}
+SPEAKERS: dict[str, Callable[[], Speak]] = {
+    "sales": lambda: ScriptedSalesperson("small").speak,
+    "document": lambda: ScriptedWriter("small").speak,
+    "math": lambda: ScriptedTutor("small").speak,
+    "medical": lambda: ScriptedDoctor("small").speak,
+}
+ASKS = {
+    "sales": "which size do you prefer ?",
+    "document": "which price is it ?",
+    "math": "how many apples are there ?",
+    "medical": "do you have fever ?",
+}
+
+
+def scene(domain: str) -> Scene:
+    """The scene of a domain."""
+    return Scene(domain, FACTS[domain], SPEAKERS[domain](), ASKS[domain])
 
 
 def talks(conversations: Sequence[Conversation]) -> list[Talk]:

@@ -4,29 +4,40 @@ from functools import cache
 
 import pytest
 
+from itpo_core.envs.catalogue import ENVIRONMENTS
+from itpo_core.envs.user_acts import REFUSING
 from itpo_core.fidelity import LOGS_NEEDED, MIN_HALF, Fidelity, TooFew, compare
 from itpo_core.fidelity_talks import Talk
 from itpo_core.types import Conversation
-from tests.itpo_core.bad_users import BAD_USERS, SpoiltEnvironment
-from tests.itpo_core.fidelity_scenes import ENVIRONMENT, act, in_their_place, logs, talks
+from tests.itpo_core.bad_users import FAULTS, SpoiltEnvironment, spoil_of
+from tests.itpo_core.fidelity_scenes import Scene, in_their_place, scene, talks
 
 
 @cache
-def logged() -> tuple[Conversation, ...]:
-    return tuple(logs(1))
+def logged(domain: str = "sales") -> tuple[Conversation, ...]:
+    return tuple(scene(domain).logs(1))
 
 
-def judged(simulated: list[Talk], *, seed: int = 0) -> Fidelity:
-    found = compare(talks(logged()), simulated, acts=act, seed=seed)
+def judged(simulated: list[Talk], *, domain: str = "sales", seed: int = 0) -> Fidelity:
+    return found_in(scene(domain), talks(logged(domain)), simulated, seed=seed)
+
+
+def found_in(where: Scene, spoken: list[Talk], simulated: list[Talk], *, seed: int) -> Fidelity:
+    found = compare(spoken, simulated, acts=where.acts, refusing=REFUSING, seed=seed)
     assert isinstance(found, Fidelity)
     return found
 
 
-@pytest.mark.parametrize("fault", BAD_USERS)
-def test_a_planted_fault_is_named(fault: str) -> None:
-    bad = SpoiltEnvironment(ENVIRONMENT, BAD_USERS[fault])
+def spoilt(domain: str, fault: str) -> SpoiltEnvironment:
+    where = scene(domain)
+    spoil = spoil_of(fault, acts=where.acts, facts=where.facts, asks=where.asks)
+    return SpoiltEnvironment(where.environment, spoil)
 
-    found = judged(in_their_place(logged(), bad, seed=2))
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("domain", ENVIRONMENTS)
+def test_a_planted_fault_is_named(domain: str, fault: str) -> None:
+    found = judged(in_their_place(logged(domain), spoilt(domain, fault), seed=2), domain=domain)
 
     assert fault in found.faults
     assert found.index < 1
@@ -36,38 +47,45 @@ def test_a_planted_fault_is_named(fault: str) -> None:
 
 
 def test_a_planted_fault_is_named_in_conversations_of_its_own_too() -> None:
-    bad = SpoiltEnvironment(ENVIRONMENT, BAD_USERS["never stops"])
-
-    found = judged(talks(logs(7, environment=bad)))
+    found = judged(talks(scene("sales").logs(7, environment=spoilt("sales", "never stops"))))
 
     assert "never stops" in found.faults
 
 
-def test_faithful_users_in_the_logged_users_place_are_not_accused() -> None:
-    found = judged(in_their_place(logged(), ENVIRONMENT, seed=3))
+@pytest.mark.parametrize("domain", ENVIRONMENTS)
+def test_faithful_users_in_the_logged_users_place_are_not_accused(domain: str) -> None:
+    found = judged(in_their_place(logged(domain), scene(domain).environment, seed=3), domain=domain)
 
     assert (found.index, found.faults, found.unjudged) == (1.0, (), ())
     assert len(found.findings) == 11
     assert all(each.lower <= each.distance <= each.upper for each in found.findings)
 
 
-def test_other_conversations_of_the_same_users_and_talker_are_not_accused() -> None:
-    found = judged(talks(logs(4)))
+@pytest.mark.parametrize("domain", ENVIRONMENTS)
+def test_other_conversations_of_the_same_users_and_talker_are_not_accused(domain: str) -> None:
+    found = judged(talks(scene(domain).logs(4)), domain=domain)
 
     assert found.faults == ()
 
 
 @pytest.mark.e2e
-def test_faithful_users_are_accused_of_something_in_one_of_twenty_cases_at_most() -> None:
-    accused = 0
-    for seed in range(20):
-        spoken = logs(100 + seed)
-        for simulated in (in_their_place(spoken, ENVIRONMENT, seed=seed), talks(logs(5000 + seed))):
-            found = compare(talks(spoken), simulated, acts=act, seed=seed)
-            assert isinstance(found, Fidelity)
-            accused += bool(found.faults)
+@pytest.mark.parametrize("domain", ENVIRONMENTS)
+def test_planted_faults_are_named_and_faithful_users_hardly_ever_accused(domain: str) -> None:
+    """The rate of false accusations is 5 % by design: of 20 comparisons three are allowed."""
+    where, accused, missed = scene(domain), 0, 0
+    for seed in range(10):
+        spoken = where.logs(100 + seed)
+        heard = talks(spoken)
+        for simulated in (
+            in_their_place(spoken, where.environment, seed=seed),
+            talks(where.logs(5000 + seed)),
+        ):
+            accused += bool(found_in(where, heard, simulated, seed=seed).faults)
+        for fault in FAULTS:
+            bad = in_their_place(spoken, spoilt(domain, fault), seed=seed)
+            missed += fault not in found_in(where, heard, bad, seed=seed).faults
 
-    assert accused <= 2
+    assert (accused <= 3, missed) == (True, 0)
 
 
 def test_too_few_conversations_are_not_judged_and_the_number_needed_is_said() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from itpo_core.envs.base import Reply
-from itpo_core.envs.sales_acts import customer_act
-from itpo_core.envs.sales_shop import SHOPS
+from itpo_core.envs.catalogue import ENVIRONMENTS
+from itpo_core.envs.user_acts import OTHER, USER_ACTS
 from itpo_core.fidelity_distances import (
     halves,
     hazard,
@@ -105,6 +105,16 @@ def test_only_questions_with_the_users_own_words_ask_for_confirmation() -> None:
     assert value("confirmation", None, heard="take the red one .", before=before, ends=True) is None
 
 
+def test_where_every_word_is_common_a_pair_of_words_asks_for_confirmation() -> None:
+    common = Reference({}, {}, -1.0, -1.0, frozenset({"fever", "yes", "have", "you"}))
+    measure, before = FEATURES["confirmation"].measure, ("hi doctor", "fever yes")
+
+    again = Exchange(2, "fever yes , right ?", None, True, before)
+    asked = Exchange(2, "yes , have you fever ?", "no", False, before)
+
+    assert (measure(again, common), measure(asked, common)) == (1.0, None)
+
+
 def test_speech_is_the_assistants_where_its_words_are() -> None:
     talk = talk_of(
         [*HELLO, Message(USER, "red ."), *HELLO[1:], Message(USER, "red .")], StopReason.TURN_LIMIT
@@ -143,10 +153,33 @@ def test_halves_share_no_conversation_and_a_bootstrap_draws_as_many_as_there_are
 
 
 @pytest.mark.parametrize(
-    ("text", "kind"),
-    [("i want red .", "fact"), ("haha yes . red please .", "fact"), ("i already told you .", "told_before"),
-     ("haha yes . not sure about that yet .", "evasion"), ("ok , can we go on ?", "small_talk"),
-     ("one question at a time please .", "several"), ("i want a car", "other")],
+    ("domain", "text", "kind"),
+    [("sales", "i want red .", "fact"), ("sales", "haha yes . red please .", "fact"),
+     ("sales", "i already told you .", "told_before"), ("sales", "ok , can we go on ?", "small_talk"),
+     ("sales", "haha yes . not sure about that yet .", "evasion"), ("sales", "i want a car", "other"),
+     ("sales", "one question at a time please .", "several"),
+     ("document", "put old harbor .", "fact"), ("document", "put the harbor .", "other"),
+     ("document", "my desk is full of paper . i have to look that up .", "evasion"),
+     ("document", "one question please .", "several"), ("document", "haha yes .", "small_talk"),
+     ("math", "it says 6 boxes .", "fact"), ("math", "i forgot , ask me again .", "evasion"),
+     ("math", "there is nothing like that in it .", "not_there"), ("math", "ok , go on .", "right_step"),
+     ("math", "that does not look right .", "wrong_step"), ("math", "ok , can we go on ?", "small_talk"),
+     ("math", "my teacher is very strict . you asked me that before .", "told_before"),
+     ("medical", "well fever yes .", "has"), ("medical", "fever no i do not .", "has_not"),
+     ("medical", "fever i am not sure .", "unsure"), ("medical", "fever !", "other"),
+     ("medical", "it all began at the market . i can not tell .", "unsure"),
+     ("medical", "nice of you , but i feel ill .", "small_talk")],
 )  # fmt: skip
-def test_the_kinds_of_a_customers_messages(text: str, kind: str) -> None:
-    assert customer_act(SHOPS["small"], text) == kind
+def test_the_kinds_of_a_users_messages(domain: str, text: str, kind: str) -> None:
+    assert USER_ACTS[domain]("small")(text) == kind
+
+
+@pytest.mark.parametrize("domain", ENVIRONMENTS)
+def test_whatever_a_rule_based_user_says_is_of_a_known_kind(domain: str) -> None:
+    act = USER_ACTS[domain]("small")
+    spoken = ENVIRONMENTS[domain]("small").logging_policy.conversations(count=20, seed=1)
+
+    kinds = {act(each.said) for it in spoken for each in talk_of(it.messages, it.stop) if each.said}
+
+    assert OTHER not in kinds
+    assert len(kinds) >= 3

@@ -50,6 +50,22 @@ def test_the_shops_own_customers_are_faithful_to_its_logs(logged: Context) -> No
     assert f"{LOGS} logged conversations" in found.how
 
 
+@pytest.mark.parametrize("domain", ["document", "math", "medical"])
+def test_users_of_the_other_domains_are_judged_by_their_own_kinds_of_answers(
+    tmp_path: Path, domain: str
+) -> None:
+    context = make_context(tmp_path, domain__name=domain)
+    assistant = ENVIRONMENTS[domain]("small").logging_policy
+    assert assistant is not None
+    commit_rollouts(context, assistant.conversations(count=LOGS, seed=11), speaker="logs:it")
+
+    found = fidelity.in_the_report(context)
+
+    assert found.found is not None
+    assert (found.found.faults, found.failed) == ((), 0)
+    assert "acts" in {each.name for each in found.found.findings}
+
+
 def test_requests_that_only_teach_copying_are_no_users(logged: Context) -> None:
     rows = fidelity.logged_rows(logged, conversations=1000)
 
