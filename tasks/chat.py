@@ -10,7 +10,7 @@ from itpo_core.engines.base import BrokenTurn, Engine, Sampling
 from itpo_core.types import Message, Role
 from storage import registry
 from tasks import build
-from tasks.config import ConfigError
+from tasks.config import Config, ConfigError
 from tasks.context import Context
 from tasks.options import Options
 from tasks.plain_text import plain, visible
@@ -24,9 +24,31 @@ def talk(options: Options, policy: str) -> None:
     context = Context(config, 0)
     folder = policy_folder(context, policy)
     OUT.print(plain(f"talking to {policy} ({folder}); an empty line ends"))
-    speaker = build.speaker(config, folder, trains=False)
+    speaker = speaker_of(config, folder)
     for answer in answers(speaker.engine, _lines(), seed=config.seed, sampling=build.sampling(config)):
         OUT.print(Text.assemble(("assistant", "bold"), f" {visible(answer)}"))
+
+
+def speaker_of(config: Config, folder: Path) -> build.Speaker:
+    """The policy in the folder. Raises ConfigError where there is none, or none that can be talked to."""
+    from itpo_core.tiny_policy import PolicyFolderError
+    from itpo_core.tokens import ChatTemplateError
+
+    try:
+        return build.speaker(config, folder, trains=False)
+    except PolicyFolderError as error:
+        raise ConfigError(str(error)) from None
+    except ChatTemplateError as error:
+        raise ConfigError(
+            f"{_template(folder)}: nobody can be talked to through this chat template: {error}. Mend it, or "
+            f"talk to another policy; `itpo doctor --policy {folder}` shows all that it does"
+        ) from None
+
+
+def _template(folder: Path) -> Path:
+    """The file of the folder that holds the chat template."""
+    alone = folder / "chat_template.jinja"
+    return alone if alone.is_file() else folder / "tokenizer_config.json"
 
 
 def policy_folder(context: Context, policy: str) -> Path:
