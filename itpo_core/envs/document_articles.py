@@ -6,8 +6,8 @@ Two kinds of rows are known by their keys (the schema is in docs/domains.md): an
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
+from itpo_core.envs.collapsed_rows import Row, collapsed, is_collapsed, text_of
 from itpo_core.envs.document_article import DOMAIN
 from itpo_core.envs.document_drafts import assembled_from
 from itpo_core.envs.document_score import score_document
@@ -18,7 +18,6 @@ from itpo_core.types import Message, Outcome, Role, Scenario, Split, Unscored
 MAX_WORDS = 500
 GOAL = "write under {words} words about {title}"
 OPENING = "I would like to have a text about {title}. Can you help me write it?"
-Row = Mapping[str, Any]  # Any: JSON values, checked key by key
 
 
 def read_articles(rows: Iterable[tuple[int, Row]], *, max_words: int = MAX_WORDS) -> list[Scenario]:
@@ -51,15 +50,15 @@ def article_outcome(scenario: Scenario, messages: Sequence[Message]) -> Outcome:
 
 
 def _scenario(row: Row, *, where: str, max_words: int) -> Scenario:
-    if "prompt" in row or "extra_info" in row:
+    if is_collapsed(row):
         return _collapsed(row, where=where)
     return _plain(row, where=where, max_words=max_words)
 
 
 def _plain(row: Row, *, where: str, max_words: int) -> Scenario:
-    title = _text(row, "title", where=where)
+    title = text_of(row, "title", where=where)
     key = "article" if "article" in row else "text"
-    reference = _text(row, key, where=where)
+    reference = text_of(row, key, where=where)
     words = len(reference.split())
     if words >= max_words:
         raise ValueError(
@@ -72,15 +71,9 @@ def _plain(row: Row, *, where: str, max_words: int) -> Scenario:
 
 
 def _collapsed(row: Row, *, where: str) -> Scenario:
-    given = _mapping(_mapping(row, "extra_info", where=where), "interaction_kwargs", where=where)
-    reference = _text(row, "ground_truth", where=where)
-    latent = {
-        "name": _text(given, "name", where=where),
-        "goal": _text(given, "single_turn_prompt", where=where),
-        "task": _text(given, "task_desc", where=where),
-        "reference": reference,
-    }
-    return _made(latent, _messages(row, where=where))
+    given = collapsed(row, where=where)
+    latent = {"name": given.name, "goal": given.goal, "task": given.task, "reference": given.reference}
+    return _made(latent, given.prompt)
 
 
 def _made(latent: Mapping[str, str], opening: tuple[Message, ...]) -> Scenario:
@@ -98,46 +91,3 @@ def _made(latent: Mapping[str, str], opening: tuple[Message, ...]) -> Scenario:
 def _split(reference: str) -> Split:
     share = derive_seed(0, DOMAIN, "split", reference) / 2**63
     return Split.UNSEEN if share < UNSEEN_SHARE else Split.SEEN
-
-
-def _messages(row: Row, *, where: str) -> tuple[Message, ...]:
-    prompt = row.get("prompt")
-    if not isinstance(prompt, Sequence) or isinstance(prompt, str) or not prompt:
-        raise ValueError(
-            f"{where}, key 'prompt': {_shown(prompt)}; give a list of messages with role, content"
-        )
-    found = tuple(
-        _message(each, where=f"{where}, key 'prompt', message {at}") for at, each in enumerate(prompt)
-    )
-    if found[-1].role is not Role.USER:
-        raise ValueError(
-            f"{where}, key 'prompt': the last message is the {found[-1].role.value}'s, not a user's"
-        )
-    return found
-
-
-def _message(given: object, *, where: str) -> Message:
-    if not isinstance(given, Mapping):
-        raise ValueError(f"{where}: {_shown(given)}; give an object with role and content")
-    role = _text(given, "role", where=where)
-    if role not in set(Role):
-        raise ValueError(f"{where}, key 'role': {role!r}; use one of {', '.join(Role)}")
-    return Message(Role(role), _text(given, "content", where=where))
-
-
-def _text(row: Row, key: str, *, where: str) -> str:
-    value = row.get(key)
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{where}, key {key!r}: {_shown(value)}; give a text that is not empty")
-    return value.strip()
-
-
-def _mapping(row: Row, key: str, *, where: str) -> Row:
-    value = row.get(key)
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{where}, key {key!r}: {_shown(value)}; give an object")
-    return value
-
-
-def _shown(value: object) -> str:
-    return "it is missing or null" if value is None else f"{value!r:.60} is a {type(value).__name__}"

@@ -1,8 +1,14 @@
-"""Problems of the user's own files, in the columns of the MATH set, as scenarios for a model as the user."""
+"""Problems of the user's own files as scenarios for a model as the user.
+
+Two kinds of rows are known by their keys (the schema is in docs/domains.md): the columns of the MATH set, and
+a CollabLLM multi-turn row in its collapsed form.
+"""
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
+from itpo_core.envs.collapsed_rows import collapsed, is_collapsed
 from itpo_core.envs.math_answers import final_answer, same_answer
 from itpo_core.envs.math_problem import DOMAIN
 from itpo_core.envs.scenarios import UNSEEN_SHARE
@@ -10,23 +16,27 @@ from itpo_core.identifiers import stable_id
 from itpo_core.types import Message, Role, Scenario, Split
 
 Row = Mapping[str, object]
+MOST_ANSWER_WORDS = 12  # a longer text is a solution, whose answer has to be marked
 
 
 def read_problems(rows: Iterable[tuple[int, Row]]) -> list[Scenario]:
     r"""One scenario per problem, in order; `latent_json` holds problem, answer and what else is known.
 
     A row has `problem` and `answer`, or `solution`, whose last \boxed{…} is the answer; `level` and `type`
-    are optional, other keys are not looked at, and None is as good as a key that is not there. A fifth of the
+    are optional, other keys are not looked at, and None is as good as a key that is not there. Or it is a
+    collapsed row, whose `ground_truth` is the answer or a solution with it in a box. A fifth of the
     problems is unseen, by a hash of their text. A problem that comes again with the same answer is kept once.
     Raises ValueError, which names the row by its number and the key, for anything else.
     """
     found: dict[str, tuple[int, str, Scenario]] = {}
-    for number, row in rows:
+    for number, given in rows:
+        row, opening = _columns(given, number=number)
         problem = _text(row, "problem", number=number)
         answer = _answer(row, number=number)
         earlier = found.get(problem)
         if earlier is None:
-            found[problem] = (number, answer, _scenario(row, problem, answer=answer, number=number))
+            scenario = _scenario(row, problem, answer=answer, number=number)
+            found[problem] = (number, answer, replace(scenario, opening=opening or scenario.opening))
         elif not same_answer(earlier[1], answer):
             raise ValueError(
                 f"row {number}: key 'answer' is {answer!r}, but row {earlier[0]} has the same problem with "
@@ -47,6 +57,20 @@ def problem_answer(scenario: Scenario) -> str:
     if "problem" not in latent:
         raise ValueError(f"scenario {scenario.scenario_id} is no problem of a file: read it by read_problems")
     return str(latent["answer"])
+
+
+def _columns(row: Row, *, number: int) -> tuple[Row, tuple[Message, ...]]:
+    """A collapsed row in the columns of the MATH set, with the opening that it brings; any other as it is."""
+    if "problem" in row or not is_collapsed(row):
+        return row, ()
+    given = collapsed(row, where=f"row {number}")
+    boxed, words = final_answer(given.reference), len(given.reference.split())
+    if boxed is None and words > MOST_ANSWER_WORDS:
+        raise ValueError(
+            f"row {number}, key 'ground_truth': {words} words without \\boxed{{…}}; mark the final answer, "
+            "or give it alone"
+        )
+    return {"problem": given.goal, "answer": boxed or given.reference}, given.prompt
 
 
 def _answer(row: Row, *, number: int) -> str:

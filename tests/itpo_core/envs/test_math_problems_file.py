@@ -145,3 +145,31 @@ def test_no_text_is_too_odd_to_be_read(text: str) -> None:
 
     assert answer is None or answer.strip()
     assert not same_answer(text, "never this")
+
+
+def collapsed(reference: str, **changes: object) -> Row:
+    kwargs = {"name": "math", "single_turn_prompt": "What is 3 + 4 ?", "task_desc": "question answering"}
+    prompt = [{"role": "user", "content": "I am stuck on a sum ."}]
+    given = {"prompt": prompt, "ground_truth": reference, "extra_info": {"interaction_kwargs": kwargs}}
+    return {**given, **changes}
+
+
+@pytest.mark.parametrize("reference", ["7", r"Three and four more are \boxed{7} ."])
+def test_a_collapsed_row_is_a_problem_with_an_opening_of_its_own(reference: str) -> None:
+    (scenario,) = read([collapsed(reference)])
+
+    assert json.loads(scenario.latent_json) == {"problem": "What is 3 + 4 ?", "answer": "7"}
+    assert [message.content for message in scenario.opening] == ["I am stuck on a sum ."]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (collapsed("word " * 13), "row 2, key 'ground_truth': 13 words without"),
+        (collapsed(" "), "row 2, key 'ground_truth': ' ' is a str"),
+        (collapsed("7", extra_info=None), "row 2, key 'extra_info': it is missing or null"),
+    ],
+)
+def test_a_collapsed_row_without_an_answer_is_refused_with_row_and_key(row: Row, message: str) -> None:
+    with pytest.raises(ValueError, match="^" + message):
+        read([ROWS[0], row])
