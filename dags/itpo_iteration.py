@@ -49,7 +49,7 @@ def itpo_iteration() -> None:
     [logs, curated] >> warm  # skipped with the import
     [curated, warm] >> reward
     [shards, reward] >> q  # skipped with the rollouts, and where nothing needs it
-    [reward, q] >> credit  # not skipped with Q, but with the rollouts
+    [plan, reward, q] >> credit  # not skipped with Q, nor where logged turns are stepped on
     credit >> trained
     [reward, trained] >> evaluated >> approval
     [evaluated, approval] >> decided >> report >> launcher(LaunchNext, task_id="next")

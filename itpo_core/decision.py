@@ -101,6 +101,19 @@ def decide_first(
     return Verdict(Action.PROMOTE, f"{copying}, start success {start_success:.1%}")
 
 
+def unjudged(*, heldout: int, remedy: str) -> Verdict:
+    """Nobody is there to answer the candidate: it is held, however well it imitates.
+
+    `heldout` counts the logged conversations that it was read against. What was said to another assistant
+    does not say what would be said to this one.
+    """
+    return Verdict(
+        Action.HOLD,
+        f"no users to judge it: {heldout} held-out logged conversations tell how it imitates, not how it "
+        f"would be answered; {remedy}",
+    )
+
+
 def family_doubt(second: Gain | None, *, min_gain: float) -> str | None:
     """Why a gain with the experiment's own users is doubted: it is not proven with a second family of users.
 

@@ -28,7 +28,7 @@ from itpo_core.reward_model import (
     held_out,
 )
 from itpo_core.streams import Streams, TurnTokens, streams, token_count, turn_token_counts
-from itpo_core.tiny_policy import build_bpe_tokenizer, create_model, suppressed_ids
+from itpo_core.tiny_policy import Size, build_bpe_tokenizer, create_model, suppressed_ids
 from itpo_core.tokens import ChatFormat
 from itpo_core.trainers.warm_start import EncodedRows, WarmStartSettings, warm_start
 from itpo_core.turn_rewards import implicit_scores
@@ -139,15 +139,16 @@ def fit_on_logs(
     )
 
 
-def long_model(vocabulary_size: int, *, max_tokens: int, seed: int) -> PreTrainedModel:
-    """The smallest policy network with one wide attention head, which costs half as much on long rows."""
-    config = create_model(vocabulary_size, "xs", seed=seed).config
+def long_model(vocabulary_size: int, *, max_tokens: int, seed: int, size: Size = "xs") -> PreTrainedModel:
+    """A policy network with one wide attention head, which costs half as much on long rows."""
+    plain = create_model(vocabulary_size, size, seed=seed)
+    config = plain.config
     config.num_attention_heads = config.num_key_value_heads = 1
     config.max_position_embeddings = max_tokens
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    model.generation_config = create_model(vocabulary_size, "xs", seed=seed).generation_config
+    model.generation_config = plain.generation_config
     return model.eval()
 
 

@@ -19,6 +19,7 @@ from itpo_core.tokens import suppress
 # may cap or scale their logits on the way, and take the slower road through their own forward.
 PLAIN_HEADS = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 POOL_MINIBATCHES = 4
+TOKENS_AT_ONCE = 131_072  # padded; longer rows than those of a small domain come fewer at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def scored_logprobs(
 ) -> Tensor:
     """`token_logprobs` of a whole data set without gradient, [B, T], 0 where nothing is wanted."""
     scored_BT = torch.zeros(tokens_BT.shape, dtype=torch.float32)
-    for rows in lengths_B.argsort(stable=True).split(batch):
+    for rows in _at_once(lengths_B, batch):
         width = int(lengths_B[rows].max())
         wanted = wanted_BT[rows, :width]
         found = token_logprobs(
@@ -95,6 +96,14 @@ def scored_logprobs(
         )
         scored_BT[rows, :width] = scored_BT[rows, :width].masked_scatter(wanted, found.logprobs_N)
     return scored_BT
+
+
+def _at_once(lengths_B: Tensor, batch: int) -> list[Tensor]:
+    """Rows by length, at most `batch` and, but for a single row, `TOKENS_AT_ONCE` padded tokens together."""
+    parts = lengths_B.argsort(stable=True).split(batch)
+    widths = [int(lengths_B[rows].max()) if len(rows) else 1 for rows in parts]
+    fit = [max(1, TOKENS_AT_ONCE // max(1, width)) for width in widths]
+    return [few for rows, size in zip(parts, fit, strict=True) for few in rows.split(size)]
 
 
 def length_buckets(lengths_B: Tensor, batch: int, *, generator: torch.Generator) -> list[Tensor]:

@@ -162,6 +162,13 @@ def find_current(store: ObjectStore, experiment: str) -> PolicyVersion | None:
     return _policies(found)[line[-1]] if line else None
 
 
+def speaker_after(decision: Decision) -> str | None:
+    """Who speaks after a decision; None where its own candidate was held, so that nobody does yet."""
+    settles = decision.settles
+    is_own = settles is not None and decision.version.rpartition("/")[2] == f"v{settles:04d}"
+    return None if decision.action == "hold" and is_own else decision.version
+
+
 def next_iteration(store: ObjectStore, experiment: str) -> int:
     """The iteration after the last one that was decided; 0 when none was."""
     settled = [event.settles for event in events(store, experiment) if event.settles is not None]

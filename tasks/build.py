@@ -10,6 +10,8 @@ from itpo_core.envs.catalogue import BUSINESSES, ENVIRONMENTS, Domain
 from itpo_core.envs.sales_business import BusinessHabits
 from tasks.config import Config, ConfigError
 from tasks.config_engine import EngineName
+from tasks.from_logs import REMEDY, has_users, is_bare
+from tasks.log_users import logged_domain
 from tasks.records import Lineage
 from tasks.scenario_files import file_domain
 
@@ -35,6 +37,10 @@ def domain(config: Config, *, preset: str | None = None) -> Domain:
     Of another preset where one is named; ValueError when the domain does not have it.
     """
     chosen = config.domain
+    if not has_users(config):
+        raise ConfigError(f'domain.name "{chosen.name}": there is nobody to talk to; {REMEDY}')
+    if is_bare(config):
+        return logged_domain(config)
     preset = chosen.preset if preset is None else preset
     plain = ENVIRONMENTS[chosen.name](preset)
     if chosen.scenarios is not None:

@@ -34,6 +34,7 @@ from tasks.config_llm import (
 )
 from tasks.config_logs import Logs as Logs
 from tasks.config_logs import Outcomes as Outcomes
+from tasks.config_offline import NO_DOMAIN, Offline, fault_of_offline
 from tasks.config_openrlhf import OpenRlhf, fault_of_cluster
 from tasks.config_parts import Bytes, Fraction, NonNegative, Positive, PositiveFloat, Section
 from tasks.config_ray import Ray
@@ -67,15 +68,16 @@ class Lake(Section):
 class Domain(Section):
     """Which environment, and how hard."""
 
-    later = frozenset({"business", "business_accepts", "business_edits"})
+    later = frozenset({"business", "business_accepts", "business_edits", "max_turns"})
     places = frozenset({"scenarios"})  # the file's bytes are an input of what is made with it
-    name: Literal["sales", "document", "medical", "math"] = "sales"
+    name: Literal["sales", "document", "medical", "math", "logs"] = "sales"  # "logs": none of them
     preset: Literal["small", "hard"] = "small"
     scenarios: str | None = None  # a file of the user's own scenarios in the place of drawn ones
     # A person between policy and customer sends a suggestion verbatim, edits it, or (the rest) ignores it.
     business: Literal["none", "scripted", "llm"] = "none"  # "llm": the model of [business]
     business_accepts: Fraction = 0.6
     business_edits: Fraction = 0.25
+    max_turns: Positive | None = None  # of the assistant, for "logs"; the others have their own
 
     @model_validator(mode="after")
     def _chances(self) -> "Domain":
@@ -205,6 +207,7 @@ class Config(Section):
     engine: Engine = Engine()
     curate: Curate = Curate()
     warm_start: WarmStart = WarmStart()
+    offline: Offline = Offline()  # logs of no domain
     reward: Reward = Reward()
     q: Q = Q()
     credit: Credit = Credit()
@@ -286,7 +289,9 @@ class Config(Section):
             and self.openrlhf.rollouts == "online"
             and self.credit.algorithm.value != "iterative_ppo"
         )
-        fault = fault_of_models(self.models, holds_inside=holds_inside)
+        fault = fault_of_models(self.models, holds_inside=holds_inside) or fault_of_offline(
+            self.domain.name, paths=self.logs.paths, user=self.user.kind, judge=self.judge.kind
+        )
         fault = fault or fault_of_file(
             self.domain.scenarios, self.domain.name, user=self.user, judge=self.judge, evaluate=self.evaluate
         )
@@ -326,7 +331,8 @@ class Config(Section):
     @property
     def digest(self) -> str:
         """SHA-256 of everything that can change data; the lake's place, and no cluster, are no part of it."""
-        idle = {"lake", "ray"} if self.openrlhf is not None else {"lake", "ray", "openrlhf"}
+        idle = {"lake", "ray", *(() if self.openrlhf is not None else ("openrlhf",))}
+        idle |= set() if self.domain.name == NO_DOMAIN else {"offline"}
         idle |= set() if self.outcomes.paths else {"outcomes"}
         places = {"openrlhf": set(OpenRlhf.places)} | PLACES | unused(self.models)
         places |= {} if self.domain.scenarios else {"domain": {"scenarios"}}

@@ -15,7 +15,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from storage import registry
-from tasks import pipeline
+from tasks import from_logs, pipeline
 from tasks.context import Context
 from tasks.options import Options
 from tasks.plain_text import one_line, plain, print_table
@@ -35,7 +35,8 @@ def run_stage(options: Options, stage: str, *, iteration: int) -> None:
 def run_iterations(options: Options, iterations: int) -> None:
     """Iterations 0 to `iterations` in order; the last line names the current policy and the report."""
     config = options.load()
-    for iteration in range(iterations + 1):
+    last = from_logs.last_iteration(config)
+    for iteration in range((iterations if last is None else min(iterations, last)) + 1):
         context = Context(config, iteration)
         for stage in pipeline.stages_of(iteration, config):
             with progress_bars() as bars:
@@ -43,7 +44,7 @@ def run_iterations(options: Options, iterations: int) -> None:
                 result = pipeline.run_named(context, stage, on_progress=progress)
             OUT.print(_line(result), soft_wrap=True)
     current = registry.find_current(context.store, context.experiment)
-    name = current.name if current else "none: version 0 did not pass its gates"
+    name = current.name if current else "none: no version passed its gates (`itpo policies` says why)"
     page = result["figures"].get("experiment_page", "")
     OUT.print(
         Text.assemble("current policy: ", (one_line(name), "bold"), one_line(f"   report: {page}")),

@@ -6,10 +6,12 @@ from itpo_core.contamination import Found, exact, identity, texts_of
 from itpo_core.types import Scenario, Split
 from storage import commits
 from storage.manifests import Commit
+from storage.rows import to_table
 from storage.warehouse import Relation, run_sql, stream_sql
 from tasks import build
 from tasks.config import ConfigError
 from tasks.context import Context
+from tasks.from_logs import is_bare
 from tasks.metrics import figures_of
 from tasks.records import messages_from_json
 
@@ -91,9 +93,17 @@ def kept(context: Context) -> Iterator[tuple[int, Mapping[str, Relation]]]:
                 iteration,
                 {
                     "conversations": commits.table_paths(context.store, rollouts, table="conversations"),
-                    "curated": commits.table_paths(context.store, curated, table="curated"),
+                    "curated": _learnt(context, curated),
                 },
             )
+
+
+def _learnt(context: Context, curated: Commit) -> Relation:
+    """The curation; of logs of no domain only what is learnt from, for their held-out tasks are the test."""
+    if not is_bare(context.config) or curated.key.iteration:
+        return commits.table_paths(context.store, curated, table="curated")
+    rows = commits.read_table(context.store, curated, table="curated").to_pylist()
+    return to_table("curated", [row for row in rows if row["fold"] == "train"])
 
 
 def explained(leaks: Sequence[Found], *, of: int) -> str:

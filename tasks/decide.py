@@ -8,7 +8,7 @@ from itpo_core.statistics import paired_interval
 from storage import commits, registry
 from storage.commits import Commit
 from storage.warehouse import run_sql
-from tasks import build, contamination
+from tasks import build, contamination, from_logs, log_evidence
 from tasks.certify import Claim, certificate_evidence
 from tasks.context import Context, StageResult
 from tasks.metrics import figures_of
@@ -34,7 +34,7 @@ def run(context: Context) -> StageResult:
         context.experiment,
         event_id=event_id,
         action=verdict.action.value,
-        version=decided_version(evaluation, verdict),
+        version=recorded_version(context, evaluation, verdict=verdict),
         reason=verdict.reason,
         evidence={**evidence, "evaluation_digest": evaluation.digest, "policy_digest": policy.digest},
     )
@@ -50,6 +50,8 @@ def close_iteration(context: Context, *, by: str) -> None:
 
 def judge(context: Context, evaluation: Commit, *, policy: Commit) -> tuple[Verdict, Evidence]:
     """The verdict and every number it rests on."""
+    if not from_logs.has_users(context.config):
+        return log_evidence.judge(context, evaluation)
     if "incumbent" not in evaluation.inputs:
         return first_verdict(context, evaluation, policy=policy)
     gain = paired_gain(context, evaluation, better="candidate", worse="incumbent")
@@ -66,7 +68,9 @@ def judge(context: Context, evaluation: Commit, *, policy: Commit) -> tuple[Verd
         thresholds=thresholds(context),
         incumbent_loss=loss,
         withheld=withheld,
-        doubt=second_doubt(context, second) or missing_doubt(gain, lost, min_gain=gate.min_gain),
+        doubt=second_doubt(context, second)
+        or missing_doubt(gain, lost, min_gain=gate.min_gain)
+        or start_doubt(context, evaluation),
     )
     total = paired_gain(context, evaluation, better="candidate", worse="initial")
     evidence = {
@@ -101,6 +105,15 @@ def second_doubt(context: Context, second: Gain | None) -> str | None:
     """Why the second family holds a promotion back; None where it is not asked, or the gain survives."""
     gate = context.config.decide
     return family_doubt(second, min_gain=gate.min_gain) if gate.second_family == "required" else None
+
+
+def start_doubt(context: Context, evaluation: Commit) -> str | None:
+    """Why the successor of a version 0 that was held may not speak either: it succeeds too seldom, too."""
+    least = context.config.warm_start.min_start_success
+    found = success(context, evaluation, role="candidate")
+    if found >= least or registry.find_current(context.store, context.experiment) is not None:
+        return None
+    return f"version 0 was held, and success {found:.1%} is below {least:.1%}, too"
 
 
 def second_evidence(context: Context, second: Gain | None) -> Evidence:
@@ -227,6 +240,14 @@ def thresholds(context: Context) -> Thresholds:
         min_entropy=gate.min_entropy,
         max_failed_share=context.config.collect.failure_budget,
     )
+
+
+def recorded_version(context: Context, evaluation: Commit, *, verdict: Verdict) -> str:
+    """`decided_version`; where nobody speaks yet, it is the candidate that is held."""
+    nobody = registry.find_current(context.store, context.experiment) is None
+    if nobody and verdict.action == "hold":
+        return evaluation.inputs["candidate"]
+    return decided_version(evaluation, verdict)
 
 
 def decided_version(evaluation: Commit, verdict: Verdict) -> str:

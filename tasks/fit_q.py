@@ -21,6 +21,7 @@ from itpo_core.tokens import ChatFormat
 from storage import commits, registry, weights
 from storage.commits import Commit
 from storage.rows import Table, to_table
+from tasks import from_logs
 from tasks.config_credit import is_cross_fitted, q_kind
 from tasks.context import Context, StageResult, finished
 from tasks.credit import previous_scale
@@ -88,8 +89,7 @@ def inputs_of(context: Context) -> dict[str, str]:
 def source_commits(context: Context) -> dict[str, Commit]:
     """What the fit reads: this and the replayed curations, the policies, the Q to go on from."""
     settings = context.config.q
-    oldest = max(0, context.iteration - settings.replay_iterations)
-    window = range(oldest, context.iteration + 1)
+    window = from_logs.window(context.config, context.iteration, replayed=settings.replay_iterations)
     sources = {f"curated/{iteration:04d}": context.read("curated", iteration) for iteration in window}
     collector = collector_iteration(context)
     sources["collector"] = context.read("policy", collector)

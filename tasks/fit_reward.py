@@ -17,7 +17,7 @@ from itpo_core.tokens import ChatFormat
 from storage import commits, registry, weights
 from storage.commits import Commit
 from storage.rows import Table, to_table
-from tasks import fit_log_reward
+from tasks import fit_log_reward, from_logs
 from tasks.context import Context, StageResult, finished
 from tasks.fit_reward_figures import Versions, figures
 from tasks.kept import fitting, kept_conversations, labelled
@@ -71,12 +71,12 @@ def run(context: Context, *, on_progress: Progress | None = None) -> StageResult
 
 def source_commits(context: Context) -> dict[str, Commit]:
     """What the fit reads: this and the replayed curations, the previous fit, the reference policy."""
-    oldest = max(0, context.iteration - context.config.reward.replay_iterations)
-    window = range(oldest, context.iteration + 1)
+    replayed = context.config.reward.replay_iterations
+    window = from_logs.window(context.config, context.iteration, replayed=replayed)
     sources = {f"curated/{iteration:04d}": context.read("curated", iteration) for iteration in window}
     sources["reference"] = context.read("policy", reference_iteration(context))
     if context.iteration > 0:
-        sources["previous"] = context.read("reward", context.iteration - 1)
+        sources["previous"] = context.read("reward", from_logs.previous(context.config, context.iteration))
     return sources
 
 

@@ -11,6 +11,7 @@ from storage.digests import file_sha256
 from tasks import build
 from tasks.config import Config, ConfigError
 from tasks.context import Context, Figures, StageResult, finished
+from tasks.from_logs import is_bare
 from tasks.import_counts import ImportCounts, listed
 from tasks.log_detection import Found, formats_of, summary
 from tasks.log_intake import SpooledLogs, source_names, spool_files
@@ -49,7 +50,7 @@ def run(context: Context) -> StageResult:
             user_column=context.config.logs.user_column,
             privacy=privacy_of(context.config.logs),
             place=Place(context.experiment, context.iteration),
-            domain=build.domain(context.config),
+            domain=None if is_bare(context.config) else build.domain(context.config),
         )
         commit = commits.commit(
             context.store,

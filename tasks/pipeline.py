@@ -7,7 +7,7 @@ from typing import Any
 
 from storage import registry
 from tasks import config as configuration
-from tasks import threads
+from tasks import from_logs, threads
 from tasks.attempts import Attempt, perform
 from tasks.config import Config
 from tasks.context import Context, StageResult
@@ -32,16 +32,23 @@ Progress = Callable[[int, int], None]
 def plan(config_path: str, overrides: Overrides, *, run_id: str) -> dict[str, Any]:
     """Which iteration this run does. It is claimed in the lake, so a repeated run gets the same.
 
-    The shard None stands for all of them: the cluster makes them as one job.
+    The shard None stands for all of them: the cluster makes them as one job. There is none to collect from
+    logs, be it to imitate them or to step on their turns. Raises ConfigError where nobody is there to talk.
     """
-    context = Context(configuration.load(config_path, overrides=overrides), 0)
-    iteration = registry.claim_run(context.store, context.experiment, run_id=run_id)
+    config = configuration.load(config_path, overrides=overrides)
+    claimed = Context(config, 0)
+    iteration = registry.claim_run(claimed.store, claimed.experiment, run_id=run_id)
+    context = Context(config, iteration)
+    from_logs.check_reachable(context)
     offline = iteration == 0
-    shards = [] if offline else _shards_of(context.config)
+    shards = [] if offline else _shards_of(context)
     return {"experiment": context.experiment, "iteration": iteration, "offline": offline, "shards": shards}
 
 
-def _shards_of(config: Config) -> list[int | None]:
+def _shards_of(context: Context) -> list[int | None]:
+    config = context.config
+    if from_logs.is_step(context):
+        return []
     return [None] if "collect" in config.ray.stages else list(range(config.collect.shards))
 
 
@@ -69,9 +76,19 @@ def next_run(
 ) -> dict[str, Any] | None:
     """The run that goes on, or None when the budget is spent or there is no policy to go on from."""
     context = Context(configuration.load(config_path, overrides=overrides), iteration)
-    if iterations_left <= 0 or registry.find_current(context.store, context.experiment) is None:
+    if iterations_left <= 0 or not _goes_on(context):
         return None
     return {"run_id": f"{context.experiment}-{iteration + 1:04d}", "iterations": iterations_left}
+
+
+def _goes_on(context: Context) -> bool:
+    """Whether the next iteration has something to go on from: a current policy, or logged turns."""
+    following = Context(context.config, context.iteration + 1)
+    last = from_logs.last_iteration(context.config)
+    if last is not None and following.iteration > last:
+        return False
+    current = registry.find_current(context.store, context.experiment)
+    return from_logs.is_step(following) or current is not None
 
 
 def upcoming_run(config_path: str, overrides: Overrides) -> str:
@@ -81,9 +98,16 @@ def upcoming_run(config_path: str, overrides: Overrides) -> str:
 
 
 def stages_of(iteration: int, config: Config) -> tuple[str, ...]:
-    """Iteration 0 starts from logs; every later one from conversations, with a Q where one is needed."""
+    """Iteration 0 starts from logs; every later one from conversations, with a Q where one is needed.
+
+    Logs of no domain are stepped on in iteration 1; without users there are no stages after that.
+    """
     if iteration == 0:
         return OFFLINE_STAGES
+    if from_logs.is_bare(config) and iteration == from_logs.STEP:
+        return from_logs.STEP_STAGES
+    if not from_logs.has_users(config):
+        return ()
     return tuple(stage for stage in ONLINE_STAGES if stage != "fit_q" or config.credit.needs_q)
 
 
@@ -167,9 +191,9 @@ def _fit_q(context: Context, on_progress: Progress | None) -> StageResult:
 
 
 def _credit(context: Context, on_progress: Progress | None) -> StageResult:
-    from tasks import credit
+    from tasks import credit, log_credit
 
-    return credit.run(context)
+    return log_credit.run(context) if from_logs.is_step(context) else credit.run(context)
 
 
 def _credit_lab(context: Context, on_progress: Progress | None) -> StageResult:
@@ -179,15 +203,17 @@ def _credit_lab(context: Context, on_progress: Progress | None) -> StageResult:
 
 
 def _train_policy(context: Context, on_progress: Progress | None) -> StageResult:
-    from tasks import train_policy
+    from tasks import log_step, train_policy
 
+    if from_logs.is_step(context):
+        return log_step.run(context, on_progress=on_progress)
     return train_policy.run(context, on_progress=on_progress)
 
 
 def _evaluate(context: Context, on_progress: Progress | None) -> StageResult:
-    from tasks import evaluate
+    from tasks import evaluate, log_evidence
 
-    return evaluate.run(context)
+    return evaluate.run(context) if from_logs.has_users(context.config) else log_evidence.run(context)
 
 
 def _decide(context: Context, on_progress: Progress | None) -> StageResult:

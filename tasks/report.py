@@ -9,7 +9,7 @@ from pathlib import Path
 from storage import commits, weights
 from storage.commits import Commit
 from storage.paths import repository_root
-from tasks import metrics
+from tasks import from_logs, metrics
 from tasks.context import Context, StageResult, finished
 from tasks.fidelity import Comparison, in_the_report
 from tasks.report_data import KINDS, current_version, experiment_facts, find_decision, viewer_panel
@@ -51,8 +51,9 @@ def render_pages(context: Context) -> dict[str, str]:
 
 
 def users_of(context: Context) -> Comparison | None:
-    """Simulated users beside the logged ones, on the page of the logs; None on those of other iterations."""
-    return in_the_report(context) if context.iteration == 0 else None
+    """Simulated users beside the logged ones, on the page of the logs; None elsewhere, or without users."""
+    shown = context.iteration == 0 and from_logs.has_users(context.config)
+    return in_the_report(context) if shown else None
 
 
 def commit_pages(context: Context, pages: Mapping[str, str], *, parents: Mapping[str, str]) -> Commit:

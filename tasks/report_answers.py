@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from storage import registry
 from tasks.config import Decide, Reward
 from tasks.report_data import IterationFacts, Row, Rows
+from tasks.report_offline import offline_better
 from tasks.report_words import (
     FATES,
     METHODS,
@@ -51,7 +53,9 @@ def better(facts: IterationFacts) -> Answer | None:
     """The paired gains of the candidate, on held-out scenarios; for version 0 its mean outcome."""
     evidence = {} if facts.decision is None else facts.decision.evidence
     total, last = interval(evidence, "gain_over_initial"), interval(evidence, "gain")
-    question = "Did the policy get better?"
+    question, unknown = "Did the policy get better?", offline_better(facts)
+    if unknown is not None:
+        return Answer(question, unknown, "plain", "decisions")
     if total is None or last is None:
         start = _arm(facts, "candidate")
         if start is None:
@@ -77,7 +81,8 @@ def decided(facts: IterationFacts) -> Answer | None:
     if facts.decision is None:
         return None
     tone = TONES[facts.decision.action]
-    text = f"{facts.decision.action}: {facts.decision.reason}. {facts.decision.version} speaks now."
+    who = registry.speaker_after(facts.decision) or "Nobody"
+    text = f"{facts.decision.action}: {facts.decision.reason}. {who} speaks now."
     return Answer("What was decided, and why?", text, tone, "decisions")
 
 

@@ -13,6 +13,7 @@ from storage.registry import Decision
 from storage.rows import Table
 from storage.warehouse import run_sql
 from tasks.context import Context
+from tasks.from_logs import is_bare, is_step
 from tasks.metrics import figures_of
 from tasks.q_facts import QGate, committed_gate
 
@@ -106,10 +107,17 @@ class IterationFacts:
 
 
 def experiment_facts(context: Context) -> list[IterationFacts]:
-    """Every iteration up to this one that has rollouts, in order; MissingCommit when this one has none."""
-    context.read("rollouts")
+    """Every iteration up to this one that has rollouts, in order; MissingCommit when this one has none.
+
+    A step on logged turns rolls nothing out: its page has a candidate and a decision alone.
+    """
+    if not is_step(context):
+        context.read("rollouts")
+    kinds = ("rollouts", "policy") if is_bare(context.config) else ("rollouts",)
     found = range(context.iteration + 1)
-    return [iteration_facts(context, each) for each in found if context.find("rollouts", each) is not None]
+    return [
+        iteration_facts(context, each) for each in found if any(context.find(kind, each) for kind in kinds)
+    ]
 
 
 def iteration_facts(context: Context, iteration: int) -> IterationFacts:
@@ -121,7 +129,7 @@ def iteration_facts(context: Context, iteration: int) -> IterationFacts:
         iteration=iteration,
         decision=find_decision(context, iteration),
         algorithm=_algorithm(context, credit),
-        said=_said(context, context.read("rollouts", iteration)),
+        said=_said(context, commits_by_kind["rollouts"]),
         drops=_panel(context, "report/drops_by_reason", commits_by_kind["curated"], ("curated",)),
         evaluated=_evaluated(context, commits_by_kind["evaluation"]),
         credited=_credited(context, credit),
@@ -191,7 +199,7 @@ def merged(panels: Sequence[Panel]) -> Panel:
     return Panel(rows, f"{filled[0].source} to {filled[-1].source.split(' on ')[-1]}")
 
 
-def _said(context: Context, rollouts: Commit) -> Said:
+def _said(context: Context, rollouts: Commit | None) -> Said:
     both = ("conversations", "turns")
     return Said(
         conversations=_panel(context, "report/success_and_cost", rollouts, ("conversations",)),
@@ -206,7 +214,7 @@ def _said(context: Context, rollouts: Commit) -> Said:
         personal=_panel(
             context,
             "report/personal_data",
-            rollouts if "personal_data" in rollouts.inputs else None,
+            rollouts if rollouts is not None and "personal_data" in rollouts.inputs else None,
             (*both, "quarantine"),
         ),
     )

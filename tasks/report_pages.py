@@ -8,6 +8,7 @@ from typing import Any
 
 import jinja2
 
+from storage import registry
 from tasks.config import Algorithm, Config
 from tasks.fidelity import Comparison
 from tasks.report_answers import Answer, answers, reward_figures
@@ -117,6 +118,7 @@ def iteration_values(
         "answers": [*all_answers(facts, config), *([] if users is None else [fidelity_answer(users)])],
         "users": {} if users is None else users_values(users),
         "evidence": [] if decision is None else evidence_rows(decision, config),
+        "speaker": None if decision is None else registry.speaker_after(decision) or "nobody",
         "certificate": [] if decision is None else certificate_rows(decision),
         "verdict": "" if decision is None else certificate_sentence(decision),
         "q_figures": q_rows(facts),

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from storage import registry
 from storage.registry import Decision
 from tasks.config import Config
 from tasks.report_data import IterationFacts, Row, Rows
+from tasks.report_offline import offline_rows
 from tasks.report_plots import RANKED, kinds_by_truth
 from tasks.report_words import (
     FATES,
@@ -95,6 +97,7 @@ def evidence_rows(decision: Decision, config: Config) -> list[Evidence]:
          f"at least {percent(start.min_copy_accuracy)}"),
         ("start success on unseen scenarios", _known(found, "start_success", percent),
          f"at least {percent(start.min_start_success)}"),
+        *offline_rows(found),
     )  # fmt: skip
     return [Evidence(name, value, needed) for name, value, needed in rows if value is not None]
 
@@ -112,7 +115,7 @@ def decision_row(facts: IterationFacts) -> dict[str, str]:
     return {
         "iteration": str(facts.iteration),
         "action": decision.action,
-        "version": decision.version,
+        "version": registry.speaker_after(decision) or UNKNOWN,
         "gain": interval(found, "gain") or UNKNOWN,
         "total": interval(found, "gain_over_initial") or UNKNOWN,
         "kl": UNKNOWN if found.get("kl") is None else f"{number(found['kl']):.3f}",

@@ -12,9 +12,10 @@ from itpo_core.tiny_policy import create_policy, generation_ids, load_policy, sa
 from itpo_core.tokens import ChatFormat
 from itpo_core.trainers.warm_start import EncodedRows, WarmStartSettings, copy_accuracy, warm_start
 from storage import commits, weights
-from tasks import build, offline_credit, practice, template_check
+from tasks import build, log_start, offline_credit, practice, template_check
 from tasks.config import ConfigError
 from tasks.context import Context, StageResult, finished
+from tasks.from_logs import is_bare
 from tasks.kept import KeptConversation, kept_conversations
 from tasks.metrics import metrics_table
 from tasks.train_policy import register
@@ -42,7 +43,7 @@ def run(context: Context, *, on_progress: Progress | None = None) -> StageResult
     parents = {"curated": context.read("curated").digest}
     inputs = {
         **context.config.section("domain", "model", "warm_start"),
-        **offline_credit.inputs(context),
+        **(log_start.inputs(context.config) if is_bare(context.config) else offline_credit.inputs(context)),
         "seed": str(context.config.seed),
     }
     existing = context.find("policy")
@@ -50,7 +51,8 @@ def run(context: Context, *, on_progress: Progress | None = None) -> StageResult
         commits.check_inputs(existing, parents=parents, inputs=inputs, store=context.store)
         register(context, existing, parent=None)
         return finished("warm_start", existing, resumed=True)
-    figures, steps, folder = start(context, on_progress=on_progress or (lambda done, total: None))
+    begin = log_start.start if is_bare(context.config) else start
+    figures, steps, folder = begin(context, on_progress=on_progress or (lambda done, total: None))
     commit = commits.commit(
         context.store,
         context.key("policy"),
@@ -132,8 +134,8 @@ def check_words(context: Context, dialogues: Sequence[KeptConversation], *, chat
             f"{strange} of {len(dialogues)} logged conversations hold words of the assistant that the "
             f"vocabulary of domain {context.config.domain.name} lacks: these logs are of another domain. No "
             "policy was started, and none can be tried out without users of their kind. `itpo fit-reward` "
-            "fits a reward model to these logs as they are; for a policy give model.folder, a causal "
-            "language model that knows the words, and a domain whose users talk like the logged ones"
+            'fits a reward model to these logs as they are; domain.name = "logs" starts from them without '
+            "a domain (configs/from_foreign_logs.toml)"
         )
 
 

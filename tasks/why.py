@@ -88,7 +88,7 @@ def decision(event: Decision) -> Told:
         "seq": event.seq,
         "event_id": event.event_id,
         "action": event.action,
-        "current_after": None if event.action == "candidate" else event.version,
+        "current_after": None if event.action == "candidate" else registry.speaker_after(event) or "nobody",
         "reason": event.reason,
         "evidence": dict(event.evidence),
         "digest": event.digest,

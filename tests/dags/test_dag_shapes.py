@@ -14,7 +14,7 @@ UPSTREAM = {
     "warm_start": {"import_logs", "curate"},
     "fit_reward": {"curate", "warm_start"},
     "fit_q": {"collect", "fit_reward"},
-    "credit": {"fit_reward", "fit_q"},
+    "credit": {"plan", "fit_reward", "fit_q"},
     "train_policy": {"credit"},
     "evaluate": {"fit_reward", "train_policy"},
     "approve": {"evaluate"},
