@@ -17,6 +17,7 @@ from tasks import (
     commands_merge,
     commands_outcomes,
     commands_receipts,
+    commands_recompute,
     commands_train,
     threads,
 )
@@ -285,6 +286,7 @@ for _name, _summary in {
 }.items():
     _stage(_name, _summary)
 commands_train.add_to(app, panel=STAGES)
+commands_recompute.add_to(app, panel=STAGES)
 commands_outcomes.add_to(app, panel=LOOP)
 
 

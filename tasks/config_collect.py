@@ -12,7 +12,7 @@ class Collect(Section):
     """One iteration's rollouts."""
 
     later = frozenset(
-        {"explore_share", "explore_epsilon", "explore_temperature", "personas", "unscored_budget"}
+        {"explore_share", "explore_epsilon", "explore_temperature", "personas", "unscored_budget", "imported"}
     )
     engine: EngineName = "transformers"  # others as [engine] says
     conversations: Positive = 2048
@@ -26,6 +26,7 @@ class Collect(Section):
     explore_epsilon: Fraction = 0.2
     explore_temperature: PositiveFloat = 2.0
     personas: Annotated[tuple[str, ...], Field(min_length=1)] = ("default",)  # users, dealt to the groups
+    imported: str | None = None  # the experiment whose imported conversations stand in for collected ones
 
     @model_validator(mode="after")
     def _whole_groups(self) -> "Collect":

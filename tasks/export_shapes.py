@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from tasks.speakers import LOGGED, claimed_version
+
 Row = Mapping[str, object]
 Record = dict[str, object]
 # An experiment's name is a folder of the lake; the prefix keeps it apart from public data sets of that name.
@@ -32,17 +34,23 @@ class Origin:
 def openai_record(row: Row, origin: Origin) -> Record:
     """A whole conversation as the importer reads it back; what was suggested stands at its messages."""
     known = ("scenario_id", "split", "persona_id", "seed", "stop_reason", "group_id", "sample_index",
-             "policy_version", "judge_version", "outcome_reason", "reward")  # fmt: skip
+             "judge_version", "outcome_reason", "reward")  # fmt: skip
     metadata = {
         "domain": row["simulator"],
         "scenario": row["latent_json"],
         **{name: row[name] for name in known if row[name] is not None},
+        **_speaker(row),
         **origin.columns(),
     }
     user = {} if row["user_id"] is None else {"user": row["user_id"]}
     return {
         "id": row["conversation_id"],
-        "messages": _suggested(messages_of(row), _texts(row, "suggested_texts"), _texts(row, "acceptances")),
+        "messages": _suggested(
+            messages_of(row),
+            _texts(row, "suggested_texts"),
+            acceptances=_texts(row, "acceptances"),
+            finishes=_texts(row, "finish_reasons"),
+        ),
         "outcome": row["outcome"],
         **user,
         "metadata": metadata,
@@ -140,19 +148,37 @@ def _parts(row: Row) -> tuple[list[Record], Record]:
     return messages[:length], messages[length]
 
 
+def _speaker(row: Row) -> Record:
+    """Which version spoke and how its tokens were drawn, for who computes their chances again.
+
+    Of a speaker whom nobody named only the file is known; of tokens drawn in several ways no one way.
+    """
+    logged = str(row["policy_version"])
+    named = claimed_version(logged)
+    sampling = {name: row[name] for name in ("temperature", "top_p") if row[name] is not None}
+    is_foreign = named is None and logged.startswith(LOGGED)
+    return {"policy_version": named or logged, **({} if is_foreign else sampling)}
+
+
 def _suggested(
-    messages: Sequence[Record], suggested: Sequence[str], acceptances: Sequence[str]
+    messages: Sequence[Record],
+    suggested: Sequence[str],
+    *,
+    acceptances: Sequence[str],
+    finishes: Sequence[str],
 ) -> list[Record]:
-    said = iter(zip(suggested, acceptances, strict=True))
+    said = iter(zip(suggested, acceptances, finishes, strict=True))
     return [
         {**message, **_suggestion(*next(said))} if message["role"] == "assistant" else dict(message)
         for message in messages
     ]
 
 
-def _suggestion(suggested: str, acceptance: str) -> Record:
-    """Nothing where the policy spoke for itself."""
-    return {} if acceptance == "autonomous" else {"suggested_text": suggested, "acceptance": acceptance}
+def _suggestion(suggested: str, acceptance: str, finish: str) -> Record:
+    """Nothing where the policy spoke for itself, to its end."""
+    cut = {"finish_reason": finish} if finish == "length" else {}
+    said = {} if acceptance == "autonomous" else {"suggested_text": suggested, "acceptance": acceptance}
+    return {**said, **cut}
 
 
 def _identity(row: Row) -> Record:

@@ -82,7 +82,8 @@ def _conversation(rows: Sequence[Mapping[str, object]], chat: ChatFormat) -> Kep
     first = rows[0]
     return KeptConversation(
         conversation_id=str(first["conversation_id"]),
-        turns=_sampled(rows, chat) if first["response_ids"] else _encoded(rows, chat),
+        # Logged ids without what was heard before them are no stream; they are encoded like other logs.
+        turns=_sampled(rows, chat) if any(row["prompt_ids"] for row in rows) else _encoded(rows, chat),
         outcome=float(str(first["outcome"])),
         fold=str(first["fold"]),
         group_id=str(first["group_id"]),

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from itpo_core.logs.parsed import Parsed, ParsedConversation, Rejected, RejectReason
+from itpo_core.logs.parsed import Note, Parsed, ParsedConversation, Rejected, RejectReason
 from itpo_core.logs.personal_data import Search, found_in, unknown_regions
 from itpo_core.logs.personal_data_masks import Masks, Walk, masked, without_values
+from itpo_core.logs.speakers import without_draws
 from tasks.config import ConfigError, Logs
 from tasks.import_counts import listed
 
@@ -85,7 +86,15 @@ def _keep(parsed: ParsedConversation, _: Search) -> Settled:
 
 def _mask(parsed: ParsedConversation, search: Search) -> Settled:
     done = masked(parsed, search)
-    return Settled(done.conversation, +done.masks.counts, done.masks)
+    changed = done.conversation
+    kept = changed if changed is parsed or changed.speaker is None else _undrawn(changed)
+    return Settled(kept, +done.masks.counts, done.masks)
+
+
+def _undrawn(changed: ParsedConversation) -> ParsedConversation:
+    """Of masked words nobody drew the tokens, and the tokens that were drawn spell what is masked."""
+    notes = (*changed.notes, Note.DRAWS_MASKED)
+    return replace(changed, speaker=None, draws=(), cut=(), notes=notes)
 
 
 def _refuse(parsed: ParsedConversation, search: Search) -> Settled:
@@ -116,6 +125,7 @@ def _text(item: "Item") -> str:
 def _masked_row(item: dict[str, object], masks: Masks | None, search: Search) -> str:
     from storage.json_rows import bad_row
 
+    item = without_draws(item)
     known = masks or Masks(search, [_text(item)])
     row = Walk(known, also_known=True).value(item)
     return bad_row("", json.dumps(row, default=str, ensure_ascii=False)).raw

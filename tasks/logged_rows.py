@@ -2,17 +2,19 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from itpo_core.envs.catalogue import Domain
 from itpo_core.identifiers import stable_id
 from itpo_core.logs.duplicates import Body, Sourced
-from itpo_core.logs.parsed import ParsedConversation, Rejected, RejectReason, Suggestion
+from itpo_core.logs.parsed import Draw, ParsedConversation, Rejected, RejectReason, Speaker, Suggestion
 from itpo_core.types import Acceptance, Conversation, FinishReason, Role, Scenario, Turn, TurnTruth
 from tasks.records import Columns, Lineage, Row, conversation_row, turn_columns
+from tasks.speakers import logged_speaker
 
 MAX_GROUP = 32_000  # sample indices are 16-bit in the lake
 LOG_ENDINGS = (".gz", ".jsonl", ".ndjson", ".json", ".parquet")
+UNDRAWN = Draw((), ())
 FOREIGN_SIMULATOR = ("logs", "1", "")  # name, version, digest: nobody simulated these users
 
 
@@ -68,11 +70,11 @@ class Lineages:
         self._place = place
         self._domain = domain
         self._outcome_columns = outcome_columns
-        self._known: dict[tuple[str, str], Lineage] = {}
+        self._known: dict[tuple[str, str, Speaker | None], Lineage] = {}
 
     def of(self, each: Spoken) -> Lineage:
         """The lineage of one conversation."""
-        key = (each.sourced.source, each.conversation.scenario.domain)
+        key = (each.sourced.source, each.conversation.scenario.domain, each.sourced.conversation.speaker)
         if key not in self._known:
             column = self._outcome_columns[each.sourced.source]
             self._known[key] = _lineage_of(*key, self._place, domain=self._domain, outcome_column=column)
@@ -121,21 +123,37 @@ def quarantine_rows(source: str, rejected: Rejected, *, raw: Mapping[int, str]) 
 
 
 def _lineage_of(
-    source: str, name: str, place: Place, *, domain: Domain | None, outcome_column: str
+    source: str,
+    name: str,
+    speaker: Speaker | None,
+    place: Place,
+    *,
+    domain: Domain | None,
+    outcome_column: str,
 ) -> Lineage:
     known = domain is not None and domain.environment.name == name
     simulator = FOREIGN_SIMULATOR
     if domain is not None and known:
         simulator = (domain.environment.name, domain.environment.version, domain.simulator_digest)
-    return Lineage(
+    lineage = Lineage(
         experiment=place.experiment,
         iteration=place.iteration,
         shard=place.shard,
-        policy_version=f"logs:{_stem(source)}",
+        policy_version=logged_speaker(_stem(source), None if speaker is None else speaker.policy_version),
         simulator=simulator[0],
         simulator_version=simulator[1],
         simulator_digest=simulator[2],
         judge_version=f"logged:{outcome_column}",
+        # Nobody has looked yet whether ids and log-probabilities are those of who is named.
+        says_sampling=False,
+    )
+    if speaker is None:
+        return lineage
+    return replace(
+        lineage,
+        tokenizer_digest=speaker.tokenizer_digest,
+        temperature=speaker.temperature,
+        top_p=speaker.top_p,
     )
 
 
@@ -183,16 +201,21 @@ def _scenario(sourced: Sourced) -> Scenario:
 
 def _turns(parsed: ParsedConversation, truths: Sequence[TurnTruth | None]) -> tuple[Turn, ...]:
     sent = [message.content for message in parsed.messages if message.role is Role.ASSISTANT]
-    said = zip(parsed.suggestions, sent, truths, strict=True)
+    draws, cut = parsed.draws or [UNDRAWN] * len(sent), parsed.cut or [False] * len(sent)
+    said = zip(parsed.suggestions, sent, truths, draws, cut, strict=True)
     return tuple(_turn(index, *each) for index, each in enumerate(said))
 
 
-def _turn(index: int, suggestion: Suggestion | None, sent: str, truth: TurnTruth | None) -> Turn:
+def _turn(
+    index: int, suggestion: Suggestion | None, sent: str, truth: TurnTruth | None, draw: Draw, was_cut: bool
+) -> Turn:
     """Where nothing had been suggested, the policy answered by itself."""
     return Turn(
         turn_index=index,
         text=sent if suggestion is None else suggestion.text,
-        finish=FinishReason.END_OF_TURN,
+        finish=FinishReason.LENGTH if was_cut else FinishReason.END_OF_TURN,
+        response_ids=draw.token_ids,
+        logprobs=draw.logprobs,
         truth=truth,
         sent_text=sent,
         acceptance=Acceptance.AUTONOMOUS if suggestion is None else Acceptance(suggestion.acceptance),

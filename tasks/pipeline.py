@@ -118,11 +118,18 @@ def needs_q(config_path: str, overrides: Overrides) -> bool:
 
 def run_named(context: Context, stage: str, *, on_progress: Progress | None = None) -> dict[str, Any]:
     """One whole stage: `collect` means every shard, here or where `[ray.rollouts]` says, then the seal."""
-    if stage != "collect":
+    if stage != "collect" or _is_imported(context):
         return run_in(context, stage, on_progress=on_progress)
     troubles = _make_shards(context, on_progress)
     result = run_in(context, stage, on_progress=on_progress)
     return {**result, "figures": {**result["figures"], **troubles}}
+
+
+def _is_imported(context: Context) -> bool:
+    """Whether the iteration's conversations were held elsewhere, so that there is nothing to roll out."""
+    from tasks import recompute
+
+    return recompute.is_asked(context)
 
 
 def _make_shards(context: Context, on_progress: Progress | None) -> Mapping[str, int]:
@@ -143,8 +150,10 @@ def _unseen(done: int, total: int) -> None:
 
 def _run(context: Context, stage: str, shard: int | None, on_progress: Progress | None) -> StageResult:
     if stage == "collect":
-        from tasks import collect
+        from tasks import collect, recompute
 
+        if recompute.is_asked(context):
+            return recompute.run(context)
         return (
             collect.seal(context)
             if shard is None

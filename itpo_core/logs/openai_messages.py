@@ -2,7 +2,8 @@
 
 Of the metadata the keys `scenario_id`, `scenario` (the hidden facts of a simulated scenario), `domain`,
 `split`, `persona_id`, `seed` and `stop_reason` mean something; where there is no `scenario`, all of the
-metadata is kept in its place. The user is read from `user` or `user_id`, here or in the metadata.
+metadata is kept in its place. The user is read from `user` or `user_id`, here or in the metadata. What a row
+says of the version that spoke: see `itpo_core.logs.speakers`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from itpo_core.logs.parsed import (
     storable,
 )
 from itpo_core.logs.shapes import decoded, first
+from itpo_core.logs.speakers import claim_of
 from itpo_core.logs.users import DEFAULT_USER_COLUMN, user_of
 from itpo_core.types import Split, StopReason
 
@@ -47,6 +49,7 @@ def _conversation(number: int, row: Row, outcome_column: str, user_column: str) 
     parsed = parse_messages(_messages(row))
     metadata = _metadata(row)
     user, user_notes = user_of(row, user_column)
+    claim = claim_of(row, metadata)
     return ParsedConversation(
         rows=(number,),
         messages=parsed.messages,
@@ -60,8 +63,11 @@ def _conversation(number: int, row: Row, outcome_column: str, user_column: str) 
         seed=_seed(metadata),
         latent_json=_latent(metadata),
         stop=StopReason(_named(metadata, "stop_reason", _HONEST_ENDINGS) or StopReason.COMPLETED),
-        notes=(*parsed.notes, *user_notes),
+        notes=(*parsed.notes, *user_notes, *claim.notes),
         user_id=user,
+        speaker=claim.speaker,
+        draws=claim.draws,
+        cut=claim.cut,
     )
 
 

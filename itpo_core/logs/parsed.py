@@ -69,6 +69,11 @@ class Note(StrEnum):
     PROMPT_AS_TEXT = "prompt_as_text"
     USER_TOOLS_LEFT_OUT = "user_tools_left_out"
     ANNOTATIONS_LEFT_OUT = "annotations_left_out"
+    SAMPLING_NOT_STATED = "sampling_not_stated"
+    DRAWS_OF_NOBODY = "draws_of_nobody"
+    DRAWS_INCOMPLETE = "draws_incomplete"
+    DRAWS_MALFORMED = "draws_malformed"
+    DRAWS_MASKED = "draws_masked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +94,33 @@ class Suggestion:
 
 
 @dataclass(frozen=True, slots=True)
+class Speaker:
+    """A version that a log names as who spoke, and how its tokens were drawn, as the log has it."""
+
+    policy_version: str
+    temperature: float
+    top_p: float
+    tokenizer_digest: str = ""  # empty where the log names none
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """The tokens of one assistant turn, its end of turn included, and a log-probability (nats) for each."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedConversation:
     """One logged conversation.
 
     `rows` are the numbers of the log rows it came from. `logged_id` is the log's own id, None where it has
     none; `scenario_id` names the task that siblings share, None where the conversation is its own scenario.
     `suggestions` has one entry per assistant message, None where the policy answered by itself. `user_id` is
-    who spoke with the assistant, None where the log does not say.
+    who spoke with the assistant, None where the log does not say. `speaker` is the version that spoke as the
+    assistant, None where the log does not say; then `cut` tells of every assistant turn whether its limit of
+    tokens ended it, and `draws` are those of all of them, or none. They are no part of the digest.
     """
 
     rows: tuple[int, ...]
@@ -112,6 +137,9 @@ class ParsedConversation:
     stop: StopReason = StopReason.COMPLETED
     notes: tuple[Note, ...] = ()
     user_id: str | None = None
+    speaker: Speaker | None = None
+    draws: tuple[Draw, ...] = ()
+    cut: tuple[bool, ...] = ()
 
     @property
     def body_digest(self) -> str:
