@@ -5,13 +5,13 @@ No model is asked, so names and addresses of houses are not found. What is found
 
 import ipaddress
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from itpo_core.logs.personal_data_numbers import Number, cards, ibans, national_numbers
 from itpo_core.logs.personal_data_phones import phones
-from itpo_core.logs.personal_data_text import has_many_digits, plain, worth_a_search
+from itpo_core.logs.personal_data_text import clusters, plain, worth_a_search
 
 DEFAULT_REGIONS = ("US", "GB", "DE", "FR", "ES", "IT", "PT", "NL", "IN", "BR")
 # The name begins where no other letter precedes, so that a long word is read once.
@@ -56,27 +56,32 @@ def found_in(text: str, search: Search, *, before: str = "") -> list[Found]:
     """What stands in the text, in its order, nothing twice; `before` is what had been said just before it."""
     if not worth_a_search(text, addresses=search.ip_addresses):
         return []
-    read = plain(text)
-    kept: list[Found] = []
-    for each in _candidates(read, search, plain(before)):
-        if all(each.end <= other.start or other.end <= each.start for other in kept):
-            kept.append(each)
+    read, said = plain(text), plain(before)
+    many = clusters(read)
+    kept = _apart(_surer(read, search, many=many, before=said), [])
+    # Of those that are taken already the library need not be asked: it is the dearest of all.
+    free = [span for span in many if not any(each.start <= span[0] and span[1] <= each.end for each in kept)]
+    kept = _apart(_of(Kind.PHONE, phones(read, free, regions=search.phone_regions, before=said)), kept)
     return sorted(kept, key=lambda each: each.start)
 
 
-def _candidates(text: str, search: Search, before: str) -> Iterator[Found]:
+def _apart(found: Iterable[Found], kept: list[Found]) -> list[Found]:
     """Of two that overlap the first is taken: the surer kinds come first, telephones last."""
+    for each in found:
+        if all(each.end <= other.start or other.end <= each.start for other in kept):
+            kept.append(each)
+    return kept
+
+
+def _surer(text: str, search: Search, *, many: Sequence[tuple[int, int]], before: str) -> Iterator[Found]:
     if "@" in text:
         yield from (Found(Kind.EMAIL, *match.span(), match[0].casefold()) for match in _EMAIL.finditer(text))
-    many = has_many_digits(text)
     if many:
         yield from _of(Kind.IBAN, ibans(text))
-        yield from _of(Kind.CARD, cards(text, before=before))
-    yield from _of(Kind.NATIONAL_ID, national_numbers(text, before=before))
+        yield from _of(Kind.CARD, cards(text, many, before=before))
+    yield from _of(Kind.NATIONAL_ID, national_numbers(text, many, before=before))
     if search.ip_addresses:
         yield from _of(Kind.IP, _machines(text))
-    if many:
-        yield from _of(Kind.PHONE, phones(text, regions=search.phone_regions, before=before))
 
 
 def _of(kind: Kind, numbers: Iterator[Number]) -> Iterator[Found]:

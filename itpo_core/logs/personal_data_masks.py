@@ -131,7 +131,7 @@ def masked(parsed: ParsedConversation, search: Search) -> Masked:
         parsed,
         messages=messages,
         suggestions=_suggestions(parsed, messages, masks),
-        latent_json=Walk(masks).encoded(parsed.latent_json),
+        latent_json=_encoded(parsed.latent_json, masks),
         persona_id=masks.text(parsed.persona_id),
         domain=masks.text(parsed.domain),
         outcome=_outcome(parsed.outcome, masks),
@@ -173,11 +173,18 @@ def _messages(messages: Sequence[Message], masks: Masks) -> tuple[Message, ...]:
     before = ""
     for message in messages:
         content = masks.text(message.content, before=before)
-        calls = message.tool_calls and Walk(masks).encoded(message.tool_calls)
+        calls = message.tool_calls and _encoded(message.tool_calls, masks)
         same = content == message.content and calls == message.tool_calls
         done.append(message if same else replace(message, content=content, tool_calls=calls))
         before = content[-TAIL:]
     return tuple(done)
+
+
+def _encoded(text: str, masks: Masks) -> str:
+    """JSON text without personal data. Without escapes its values stand in it letter for letter."""
+    if "\\" not in text and not worth_a_search(text, addresses=masks.search.ip_addresses):
+        return text
+    return Walk(masks).encoded(text)
 
 
 def _suggestions(

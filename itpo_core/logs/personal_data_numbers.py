@@ -6,14 +6,14 @@ What stands before and after is looked at in ASCII only: Chinese and Japanese pu
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import Protocol, cast
 
 from itpo_core.logs.personal_data_text import islands
-from itpo_core.logs.personal_data_words import is_named
+from itpo_core.logs.personal_data_words import is_named, is_national
 
 
 class _Standard(Protocol):
@@ -52,7 +52,9 @@ _NATIONAL = (
     NationalNumber("se.personnummer", free=r"(?:\d\d)?\d{6}[-+]\d{4}", named=r"(?:\d\d)?\d{10}"),
     NationalNumber("de.idnr", free=r"\d\d \d{3} \d{3} \d{3}", named=r"\d{2}[ -]?\d{3}[ -]?\d{3}[ -]?\d{3}"),
     NationalNumber(
-        "in_.aadhaar", free=r"(?<!\d[ -])\d{4}([ -])\d{4}\1\d{4}(?!\1\d{4}(?!\d))", named=r"\d{12}"
+        "in_.aadhaar",
+        free=r"(?<!\d[ -])\d{4}(?P<gap>[ -])\d{4}(?P=gap)\d{4}(?!(?P=gap)\d{4}(?!\d))",
+        named=r"\d{12}",
     ),
     NationalNumber("in_.pan", named=r"(?i:[A-Z]{3}[ABCFGHJLPT][A-Z]\d{4}[A-Z])"),
     NationalNumber("us.ssn", named=r"\d{3}[- .]\d\d[- .]\d{4}|\d{9}"),
@@ -75,22 +77,29 @@ _ISSUED = re.compile(
     r"|(?:50|5[6-9]|6\d)\d{14}"
 )
 _USUAL_LENGTHS = (15, 16)
-_IBAN_START = re.compile(r"\d\d(?<=[A-Za-z]{2}\d\d)(?<![A-Za-z0-9]{3}\d\d)(?=[ -]?[A-Za-z0-9]{2})")
+_CARD_DIGITS = 13
+_IBAN_START = re.compile(r"[0-9]{2}(?<=[A-Za-z]{2}\d\d)(?<![A-Za-z0-9]{3}\d\d)(?=[ -]?[A-Za-z0-9]{2})")
 _IBAN_LENGTHS = range(34, 14, -1)
 _IBAN_DIGITS = 8
 
 
-def cards(text: str, *, before: str = "") -> Iterator[Number]:
-    """Payment cards: an issuer's prefix, Luhn's check digit; one of unusual length also a word."""
-    for match in _GROUPED_CARD.finditer(text):
+def cards(text: str, many: Sequence[tuple[int, int]], *, before: str = "") -> Iterator[Number]:
+    """Payment cards: an issuer's prefix, Luhn's check digit; one of unusual length also a word.
+
+    Only the clusters `many` of the text are read: its digits beside each other.
+    """
+    # One letter more than the cluster, so that what may not follow a number is seen.
+    spans = [(start, end + 1) for start, end in many if end - start >= _CARD_DIGITS]
+    for match in (match for span in spans for match in _GROUPED_CARD.finditer(text, *span)):
         number = _number(match)
         if _is_card(number.value):
             yield number
-    for match in _BARE_CARD.finditer(text):
+    for match in (match for span in spans for match in _BARE_CARD.finditer(text, *span)):
         number = _number(match)
         usual = len(number.value) in _USUAL_LENGTHS
-        named = usual or is_named("card", text, start=number.start, end=number.end, before=before)
-        if named and _is_card(number.value):
+        if _is_card(number.value) and (
+            usual or is_named("card", text, start=number.start, end=number.end, before=before)
+        ):
             yield number
 
 
@@ -102,20 +111,36 @@ def ibans(text: str) -> Iterator[Number]:
             yield number
 
 
-def national_numbers(text: str, *, before: str = "") -> Iterator[Number]:
-    """Numbers that a state gave to a person."""
-    for begin, end in islands(text):
-        for kind in _NATIONAL:
-            free, named = _shapes(kind)
+def national_numbers(text: str, many: Sequence[tuple[int, int]], *, before: str = "") -> Iterator[Number]:
+    """Numbers that a state gave to a person; `many` are the clusters of the text."""
+    for begin, end in islands(text, many):
+        if _any_shape().search(text, begin, end) is None:
+            continue
+        words = _Beside(text, before)
+        for kind, free, named in _shapes():
             found = [] if free is None else [_number(match) for match in free.finditer(text, begin, end)]
             if named is not None:
                 others = [_number(match) for match in named.finditer(text, begin, end)]
-                found += [each for each in others if _is_named(kind, text, each, before)]
+                found += [each for each in others if words.name(kind, each)]
             yield from (each for each in found if _standard(kind.standard).is_valid(each.value))
 
 
-def _is_named(kind: NationalNumber, text: str, number: Number, before: str) -> bool:
-    return is_named(kind.standard, text, start=number.start, end=number.end, before=before)
+class _Beside:
+    """The words beside the numbers of a text; most have none that any kind of number goes by."""
+
+    def __init__(self, text: str, before: str) -> None:
+        self._text = text
+        self._before = before
+        self._known: dict[tuple[int, int], bool] = {}
+
+    def name(self, kind: NationalNumber, number: Number) -> bool:
+        """Whether one of them says that the number is of this kind."""
+        place = (number.start, number.end)
+        if place not in self._known:
+            self._known[place] = is_national(self._text, start=place[0], end=place[1], before=self._before)
+        return self._known[place] and is_named(
+            kind.standard, self._text, start=place[0], end=place[1], before=self._before
+        )
 
 
 def _iban(text: str, start: int) -> Number | None:
@@ -149,12 +174,23 @@ def _number(match: re.Match[str]) -> Number:
 
 
 @cache
-def _shapes(kind: NationalNumber) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
-    return _shape(kind.free), _shape(kind.named)
+def _shapes() -> list[tuple[NationalNumber, re.Pattern[str] | None, re.Pattern[str] | None]]:
+    return [(kind, _shape(kind.free), _shape(kind.named)) for kind in _NATIONAL]
+
+
+@cache
+def _any_shape() -> re.Pattern[str]:
+    """What at least one kind of number looks like."""
+    patterns = (pattern for kind in _NATIONAL for pattern in (kind.free, kind.named) if pattern)
+    return _between("|".join(f"(?:{pattern})" for pattern in patterns))
 
 
 def _shape(pattern: str) -> re.Pattern[str] | None:
-    return re.compile(rf"(?<![0-9A-Za-z_.])(?:{pattern})(?![0-9A-Za-z_])") if pattern else None
+    return _between(pattern) if pattern else None
+
+
+def _between(pattern: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![0-9A-Za-z_.])(?:{pattern})(?![0-9A-Za-z_])")
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 BEFORE, AFTER = 48, 24  # characters beside a number in which its word may stand
@@ -36,13 +37,28 @@ _BE = r"rijksregister(?:nummer)?|registre national|numéro national|niss|insz"
 _SE = r"personnummer|pnr"
 
 
-def _words(spaced: str, unspaced: str = "") -> re.Pattern[str]:
-    """Words between others; `unspaced` are those of scripts that put no spaces between words."""
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """Words between others, in letters of any size."""
+
+    anywhere: re.Pattern[str]
+    # The same in small letters. Where the size of letters says nothing, a word is ruled out by its first one.
+    small: re.Pattern[str]
+
+    def stand_in(self, text: str) -> bool:
+        if text.isascii():
+            return self.small.search(text.lower()) is not None
+        return self.anywhere.search(text) is not None
+
+
+def _words(spaced: str, unspaced: str = "") -> _Words:
+    """The words; `unspaced` are those of scripts that put no spaces between words."""
     either = f"|{unspaced}" if unspaced else ""
-    return re.compile(rf"(?<![^\W_])(?:{spaced})(?![^\W_]){either}", re.IGNORECASE)
+    pattern = rf"(?<![^\W_])(?:{spaced})(?![^\W_]){either}"
+    return _Words(re.compile(pattern, re.IGNORECASE), re.compile(pattern))
 
 
-WORDS: Mapping[str, re.Pattern[str]] = MappingProxyType(
+WORDS: Mapping[str, _Words] = MappingProxyType(
     {
         "phone": _words(_PHONE, _PHONE_ELSEWHERE),
         "card": _words(_CARD, "कार्ड|بطاقة|信用卡|カード"),
@@ -68,10 +84,24 @@ WORDS: Mapping[str, re.Pattern[str]] = MappingProxyType(
 )
 
 
+_OF_NATIONS = _words(
+    "|".join((_US, _GB, _CA, _DE, _FR, _ES, _IT, _PT, _NL, _BR, _AADHAAR, _PAN, _PL, _CH, _BE, _SE)), "आधार"
+)
+
+
 def is_named(kind: str, text: str, *, start: int, end: int, before: str = "") -> bool:
     """Whether a word for this kind of number stands beside it; `before` is what was said before the text."""
+    return WORDS[kind].stand_in(_beside(text, start=start, end=end, before=before))
+
+
+def is_national(text: str, *, start: int, end: int, before: str = "") -> bool:
+    """Whether a word for a national number of any kind does: where none does, no kind need be asked for."""
+    return _OF_NATIONS.stand_in(_beside(text, start=start, end=end, before=before))
+
+
+def _beside(text: str, *, start: int, end: int, before: str) -> str:
     ahead = text[max(0, start - BEFORE) : start]
     if start < BEFORE:
         ahead = f"{before}\n{ahead}"
-    beside = _PLACEHOLDER.sub(" ", f"{ahead} \n {text[end : end + AFTER]}")
-    return WORDS[kind].search(beside) is not None
+    beside = f"{ahead} \n {text[end : end + AFTER]}"
+    return _PLACEHOLDER.sub(" ", beside) if "[" in beside else beside
