@@ -101,6 +101,13 @@ def decide_first(
     return Verdict(Action.PROMOTE, f"{copying}, start success {start_success:.1%}")
 
 
+def start_doubt(success: float, *, least: float, somebody_speaks: bool) -> str | None:
+    """Why the successor of a version 0 that was held may not speak either: it succeeds too seldom, too."""
+    if somebody_speaks or success >= least:
+        return None
+    return f"version 0 was held, and success {success:.1%} is below {least:.1%}, too"
+
+
 def unjudged(*, heldout: int, remedy: str) -> Verdict:
     """Nobody is there to answer the candidate: it is held, however well it imitates.
 

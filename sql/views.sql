@@ -133,6 +133,9 @@ left join last_turns
 where
     (sources.temperature is null or last_turns.temperature is null or last_turns.temperature = sources.temperature)
     and not (
-        contains(sources.personas_left_out, '|' || coalesce(conversations.persona_id, '') || '|')
+        (
+            sources.personas_left_out = '|*|'
+            or contains(sources.personas_left_out, '|' || coalesce(conversations.persona_id, '') || '|')
+        )
         and coalesce(sources.fold_left_out, curated.fold) is not distinct from curated.fold
     );

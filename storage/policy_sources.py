@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from storage.lineage import Lineage, closure
 from storage.manifests import Commit
 from storage.registry import PolicyVersion
 
 DIRECT, INHERITED = "direct", "inherited"
+EVERYBODY = "*"
 _FITS = frozenset({"reward", "q"})
 
 
@@ -18,8 +19,8 @@ class PolicySource:
 
     `relation`: direct (the weights were trained on its turns), reward or q (read by the fit that gave them
     credit), inherited (any of these, of a version or fit that this one goes back to). Left out are the
-    conversations of `personas_left_out`, of every fold or of `fold_left_out` only, and those whose last turn
-    was not spoken at `temperature`, because it was explored.
+    conversations of `personas_left_out` (`*`: of everybody), of every fold or of `fold_left_out` only, and
+    those whose last turn was not spoken at `temperature`, because it was explored.
     """
 
     version: str
@@ -88,7 +89,10 @@ def _read_by(lineage: Lineage, version: str, commit: Commit, *, relation: str | 
         return (
             []
             if is_unchanged(lineage, commit)
-            else [_source(lineage, version, each, relation=relation or DIRECT, fit=False) for each in sources]
+            else [
+                _whole_fold(commit, _source(lineage, version, each, relation=relation or DIRECT, fit=False))
+                for each in sources
+            ]
         )
     if commit.key.kind in _FITS:
         return [
@@ -120,7 +124,14 @@ def _source(lineage: Lineage, version: str, source: Commit, *, relation: str, fi
     )
 
 
+def _whole_fold(policy: Commit, source: PolicySource) -> PolicySource:
+    """A version that imitates logs of no domain reads nobody of the held-out fold."""
+    is_bare = _IMITATES in policy.inputs
+    return replace(source, personas_left_out=(EVERYBODY,)) if is_bare else source
+
+
 _SUPERVISED = "supervised_only_personas"
+_IMITATES = "offline_reading"
 
 
 def _once(sources: Iterable[PolicySource]) -> Sequence[PolicySource]:

@@ -2,7 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 
-from itpo_core.decision import Drift, Gain, Thresholds, Verdict, decide, decide_first, family_doubt
+from itpo_core.decision import (
+    Drift,
+    Gain,
+    Thresholds,
+    Verdict,
+    decide,
+    decide_first,
+    family_doubt,
+    start_doubt,
+)
 from itpo_core.identifiers import derive_seed
 from itpo_core.statistics import paired_interval
 from storage import commits, registry
@@ -70,7 +79,11 @@ def judge(context: Context, evaluation: Commit, *, policy: Commit) -> tuple[Verd
         withheld=withheld,
         doubt=second_doubt(context, second)
         or missing_doubt(gain, lost, min_gain=gate.min_gain)
-        or start_doubt(context, evaluation),
+        or start_doubt(
+            success(context, evaluation, role="candidate"),
+            least=context.config.warm_start.min_start_success,
+            somebody_speaks=registry.find_current(context.store, context.experiment) is not None,
+        ),
     )
     total = paired_gain(context, evaluation, better="candidate", worse="initial")
     evidence = {
@@ -105,15 +118,6 @@ def second_doubt(context: Context, second: Gain | None) -> str | None:
     """Why the second family holds a promotion back; None where it is not asked, or the gain survives."""
     gate = context.config.decide
     return family_doubt(second, min_gain=gate.min_gain) if gate.second_family == "required" else None
-
-
-def start_doubt(context: Context, evaluation: Commit) -> str | None:
-    """Why the successor of a version 0 that was held may not speak either: it succeeds too seldom, too."""
-    least = context.config.warm_start.min_start_success
-    found = success(context, evaluation, role="candidate")
-    if found >= least or registry.find_current(context.store, context.experiment) is not None:
-        return None
-    return f"version 0 was held, and success {found:.1%} is below {least:.1%}, too"
 
 
 def second_evidence(context: Context, second: Gain | None) -> Evidence:

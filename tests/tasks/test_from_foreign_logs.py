@@ -118,9 +118,15 @@ def test_the_first_step_makes_held_out_successes_likelier_than_held_out_failures
 def test_the_receipt_of_the_step_leads_back_to_the_file(ran: Ran) -> None:
     options = Options(CONFIG_FILE, {"lake.root": ran.config.lake.root, "experiment": "desk"})
 
-    receipt = receipt_of(open_desk(options), "v0001")
+    desk = open_desk(options)
+    receipt = receipt_of(desk, "v0001")
 
     assert receipt["breaks"] == []
+    # 20 conversations train the step and version 0; the fit of the reward model was judged on all 40.
+    learnt = {(row["relation"], row["source_key"]): row["conversations"] for row in receipt["learnt_from"]}
+    assert learnt[("direct", "desk/credit/0001")] == 20
+    first = {row["source_key"]: row for row in receipt_of(desk, "v0000")["learnt_from"]}
+    assert (first["desk/curated/0000"]["conversations"], first["desk/curated/0000"]["heldout"]) == (20, 0)
     assert [log["settings"]["files"].keys() for log in receipt["logs"]] == [{"desk.jsonl": ""}.keys()]
     assert receipt["decisions"][-1]["current_after"] == "nobody"
 
