@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
-from concurrent.futures import wait as wait_for
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
+from queue import Empty, SimpleQueue
 from typing import Protocol, TypeVar
 
 from itpo_core.envs.base import Reply, Sent
@@ -75,27 +77,39 @@ class ThreadedUsers:
     def __init__(self, pool: ThreadPoolExecutor, *, timeout_s: float = 120.0) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
-        self._questions: list[_Question] = []
+        # Of the open questions, in the order in which they were asked and so of their deadlines.
+        self._questions: dict[int, _Question] = {}
+        self._asked = 0
+        self._came: SimpleQueue[int] = SimpleQueue()
 
     def ask(self, row: int, user: Asked, *, messages: Sequence[Message]) -> None:
         """See `Users.ask`."""
         future = self._pool.submit(_reply, user, messages)
-        self._questions.append(_Question(row, future, time.monotonic() + self._timeout_s))
+        place, self._asked = self._asked, self._asked + 1
+        self._questions[place] = _Question(row, future, time.monotonic() + self._timeout_s)
+        # To wait for all of the open ones by turns would cost each answer as much as there are of them.
+        future.add_done_callback(lambda _: self._came.put(place))
 
     def answers(self, *, wait: bool) -> list[Answer]:
         """See `Users.answers`."""
-        if wait and self._questions:
+        settled = self._settled()
+        while wait and self._questions and not settled:
             self._wait()
-        now_s = time.monotonic()
-        is_settled = [question.future.done() or question.deadline_s <= now_s for question in self._questions]
-        settled = [q for q, done in zip(self._questions, is_settled, strict=True) if done]
-        self._questions = [q for q, done in zip(self._questions, is_settled, strict=True) if not done]
-        return [self._answer(question) for question in settled]
+            settled = self._settled()
+        return [self._answer(self._questions.pop(place)) for place in sorted(settled)]
 
     def _wait(self) -> None:
-        first_s = min(question.deadline_s for question in self._questions)
-        futures = [question.future for question in self._questions]
-        wait_for(futures, timeout=max(0.0, first_s - time.monotonic()), return_when=FIRST_COMPLETED)
+        """Until something comes in or the first deadline is over."""
+        first = next(iter(self._questions.values()))
+        with suppress(Empty):
+            self._came.put(self._came.get(timeout=max(0.0, first.deadline_s - time.monotonic())))
+
+    def _settled(self) -> set[int]:
+        """The open questions that are answered or out of time."""
+        now_s = time.monotonic()
+        overdue = takewhile(lambda each: each[1].deadline_s <= now_s, self._questions.items())
+        came = {self._came.get() for _ in range(self._came.qsize())}
+        return {place for place, _ in overdue} | (came & self._questions.keys())
 
     def _answer(self, question: _Question) -> Answer:
         if question.future.done():

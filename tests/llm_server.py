@@ -13,7 +13,8 @@ rule-based user or judge fits there. What goes wrong is said in one of two ways,
 
 Deeds about words (COPIES, LEAKS, NEVER_ENDS, ENDS_AT_ONCE, LEAVES_ROLE) change the answer of the callable:
 `Words` says which key holds the text, which the end, and where goal and last message stand in a request.
-HANG holds a request until the server closes. `requests` is what came in, `most_open` how many at once.
+HANG holds a request until the server closes. `requests` is what came in, `most_open` how many at once,
+`callers` the connections that they came over.
 """
 
 import hashlib
@@ -125,6 +126,7 @@ class LlmServer:
         self._open = 0
         self.closing = threading.Event()
         self.requests: list[Received] = []
+        self.callers: set[tuple[str, int]] = set()
         self.most_open = 0
         self.address = ""
 
@@ -281,6 +283,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """One request."""
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.llm.callers.add(self.client_address)
         received = self.llm.take(body, {name.lower(): value for name, value in self.headers.items()})
         try:
             self._do(received)

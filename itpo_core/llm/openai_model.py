@@ -109,6 +109,13 @@ class OpenAiModel:
 
     async def _served(self, body: Body, tally: Tally) -> bytes:
         """The bytes of an answer, after as many tries as it takes and as there are."""
+        try:
+            return await self._tried(body, tally)
+        except PassingError as error:
+            # Most calls never come here: to count the tries of each would be a tenth of what a call costs.
+            return await self._served_after(error, body, tally=tally)
+
+    async def _served_after(self, first: PassingError, body: Body, *, tally: Tally) -> bytes:
         tries = self._settings.patience.tries
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(PassingError),
@@ -116,8 +123,15 @@ class OpenAiModel:
             wait=self._waits(tally),
             reraise=True,
         )
+        has_failed = iter((first,))
+
+        async def again() -> bytes:
+            for error in has_failed:
+                raise error
+            return await self._tried(body, tally)
+
         try:
-            return await retrying(self._tried, body, tally)
+            return await retrying(again)
         except PassingError as error:
             status = CallStatus.TIMED_OUT if error.is_hang else CallStatus.FAILED
             raise GivenUp(status, f"{error}; given up after {tries} tries") from None
@@ -161,7 +175,7 @@ class OpenAiModel:
             cause = f"no whole answer to a request within {self._settings.patience.try_s:g} s"
             raise PassingError("hung", cause, is_hang=True) from None
         except APIConnectionError as error:
-            why = error.__cause__
+            why = _root(error)
             cause = f"{self._settings.address}: {type(why).__name__} {why}".rstrip()
             raise PassingError("connection", cause) from None
         except APIStatusError as error:
@@ -192,7 +206,7 @@ class OpenAiModel:
 
 
 def _client(settings: OpenAiSettings, api_key: str | None) -> "AsyncOpenAI":
-    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+    from openai import AsyncOpenAI, DefaultAioHttpClient
 
     # A plain address needs no certificates: an empty store takes no time to read and trusts nobody.
     trusted = settings.address.startswith("https:") or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -201,8 +215,9 @@ def _client(settings: OpenAiSettings, api_key: str | None) -> "AsyncOpenAI":
         api_key=api_key or "none",
         max_retries=0,
         timeout=None,
+        # Over aiohttp a request costs the same however many are open; httpx looks through all connections.
         # What is followed is not what the settings name, and the prompts would go there.
-        http_client=DefaultAsyncHttpxClient(timeout=None, verify=trusted, follow_redirects=False),
+        http_client=DefaultAioHttpClient(timeout=None, verify=trusted, follow_redirects=False),
     )
 
 
@@ -212,6 +227,11 @@ def _options(api_key: str | None) -> "RequestOptions":
     # What is sent is what the settings say: the client fills these in from variables of its own.
     own: dict[str, str | Omit] = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
     return {"headers": own if api_key else {**own, "Authorization": Omit()}}
+
+
+def _root(error: BaseException) -> BaseException:
+    """What went wrong first: the layers above call a connection that was reset a time-out."""
+    return error if error.__cause__ is None else _root(error.__cause__)
 
 
 def _now() -> datetime:

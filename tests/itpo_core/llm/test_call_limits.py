@@ -88,6 +88,16 @@ def test_no_more_calls_go_out_at_once_than_are_allowed() -> None:
     assert (server.most_open, len(server.requests)) == (3, 12)
 
 
+def test_connections_are_kept_for_later_calls() -> None:
+    settings = replace(SETTINGS, concurrency=3)
+    with model(settings=settings) as (server, speaker), ThreadPoolExecutor(3) as pool:
+        calls = list(pool.map(speaker.ask, numbered(range(12))))
+
+    assert {call.status for call in calls} == {CallStatus.ANSWERED}
+    assert len(server.requests) == 12
+    assert 1 <= len(server.callers) <= 3
+
+
 def test_two_models_can_share_their_places() -> None:
     places = threading.BoundedSemaphore(2)
     with serving(lambda request: {"reply": "a tent", "is_over": True}, latency_s=0.05) as server:

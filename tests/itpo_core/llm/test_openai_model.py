@@ -62,7 +62,7 @@ def test_what_may_pass_is_asked_again_and_noted(deed: Deed, note: str) -> None:
     [
         (Deed.BUSY, 3, "status 429: slow down.*given up after 3 tries"),
         (Deed.DOWN, 3, "status 500: out of order.*given up after 3 tries"),
-        (Deed.RESET, 3, "ReadError.*given up after 3 tries"),
+        (Deed.RESET, 3, "ConnectionResetError.*reset by peer; given up after 3 tries"),
         (Deed.QUOTA, 1, "no money left.*the quota is used up"),
         (Deed.MOVED, 1, "status 307: not here.*write the address"),
         (Deed.BAD_KEY, 1, "status 401: wrong key.*set the variable"),
