@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 STAGE, INPUT = "outcomes", "outcomes"  # of the commits: everything that was joined, in order
 TABLES = ("conversations", "turns", "quarantine", "logged_ids")
+KNOWN = ("conversation_id", "n_turns", "outcome", "outcome_reason", "latent_json")
 LEARNERS = ("policy", "reward", "q", "credit", "evaluation")
 Files = Mapping[Path, tuple[str, str]]  # each with its name and hash
 Told = Mapping[str, object]  # one joining: its files by hash, and how they were read
@@ -177,7 +178,7 @@ def _tables(context: Context, logs: Logs, *, new: Files) -> "tuple[dict[str, Tab
     told, quarantine = (
         commits.read_table(store, logs.newest, table=name) for name in ("outcomes", "quarantine")
     )
-    joining = _joining(context, logs, told=told)
+    joining = _joining(context, logs, tables={**tables, "outcomes": told})
     joined = joining.read({path: name for path, (name, _) in new.items()})
     if not joined.told:
         raise NothingJoined(_nothing(context, joined))
@@ -192,12 +193,12 @@ def _tables(context: Context, logs: Logs, *, new: Files) -> "tuple[dict[str, Tab
     }, joined
 
 
-def _joining(context: Context, logs: Logs, *, told: "Table") -> Joining:
-    store, settings = context.store, context.config.outcomes
+def _joining(context: Context, logs: Logs, *, tables: "Mapping[str, Table]") -> Joining:
+    settings = context.config.outcomes
     known = known_conversations(
-        commits.read_table(store, logs.first, table="conversations").to_pylist(),
-        logged_ids=commits.read_table(store, logs.first, table="logged_ids").to_pylist(),
-        told=told.to_pylist(),
+        tables["conversations"].select(KNOWN).to_pylist(),
+        logged_ids=tables["logged_ids"].to_pylist() if "logged_ids" in tables else [],
+        told=tables["outcomes"].to_pylist(),
         key=settings.key,
     )
     # Once the newest was asked for it stays so: nobody's outcome is lost by leaving the flag out later.
