@@ -11,6 +11,7 @@ import jinja2
 from storage import registry
 from tasks.config import Algorithm, Config
 from tasks.fidelity import Comparison
+from tasks.from_logs import has_users
 from tasks.report_answers import Answer, answers, reward_figures
 from tasks.report_certificate import (
     certificate_answer,
@@ -80,8 +81,8 @@ def experiment_values(facts: Sequence[IterationFacts], config: Config, *, curren
     drops, latest = merged([each.drops for each in facts]), latest_credited(facts)
     return {
         "experiment": config.experiment,
-        "algorithm": spoken(config.credit.algorithm.value, METHODS),
-        "algorithm_name": config.credit.algorithm.value,
+        "algorithm": spoken(algorithm_shown(config), METHODS),
+        "algorithm_name": algorithm_shown(config),
         "estimator": estimator_shown(config),
         "current": current or "none",
         "config_digest": config.digest,
@@ -186,9 +187,14 @@ def is_plentiful(config: Config) -> bool:
     return config.credit.algorithm in LEARNED and config.collect.conversations >= MANY_CONVERSATIONS
 
 
+def algorithm_shown(config: Config) -> str:
+    """Whose credit trains; where a log file is all there is, that of the step on its turns."""
+    return config.credit.algorithm.value if has_users(config) else f"offline_{config.offline.credit}"
+
+
 def estimator_shown(config: Config) -> str:
-    """How advantages are made; nothing where they are a record and fresh turns train."""
-    is_recorded = config.credit.algorithm is Algorithm.ITERATIVE_PPO
+    """How advantages are made; nothing where they are a record and fresh turns, or logged ones, train."""
+    is_recorded = config.credit.algorithm is Algorithm.ITERATIVE_PPO or not has_users(config)
     return "" if is_recorded else spoken(config.credit.advantage, ESTIMATORS)
 
 
