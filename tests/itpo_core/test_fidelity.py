@@ -69,6 +69,7 @@ def test_other_conversations_of_the_same_users_and_talker_are_not_accused(domain
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("domain", ENVIRONMENTS)
 def test_planted_faults_are_named_and_faithful_users_hardly_ever_accused(domain: str) -> None:
     """The rate of false accusations is 5 % by design: of 20 comparisons three are allowed."""
