@@ -115,7 +115,10 @@ def quarantine_rows(source: str, rejected: Rejected, *, raw: Mapping[int, str]) 
             "source_file": source,
             "source_row": number,
             "disposition": rejected.reason.disposition,
-            "reason": f"{rejected.reason.value}: {rejected.detail}",
+            # A detail may repeat what the log says, with half a character in it.
+            "reason": f"{rejected.reason.value}: {rejected.detail}".encode(
+                errors="backslashreplace"
+            ).decode(),
             "raw": raw[number],
         }
         for number in rejected.rows
