@@ -17,7 +17,8 @@ from itpo_core.types import Message, Outcome, Role, Scenario, Split, Unscored
 
 MAX_WORDS = 500
 GOAL = "write under {words} words about {title}"
-OPENING = "I would like to have a text about {title}. Can you help me write it?"
+# Short, so that openings about like titles are not taken for near-duplicates of each other.
+OPENING = "Can you help me write about {title}?"
 
 
 def read_articles(rows: Iterable[tuple[int, Row]], *, max_words: int = MAX_WORDS) -> list[Scenario]:

@@ -11,9 +11,8 @@ from itpo_core.envs.file_scenarios import FILE_KINDS, instructed
 from itpo_core.tiny_policy import create_policy, save_policy
 from itpo_core.types import Message, Role, Scenario, Split
 from tasks.scenario_files import numbered_rows
+from tests.scenario_fixtures import FILES, NAMES
 
-FILES = Path(__file__).parents[1] / "fixtures" / "scenarios"
-NAMES = {"math": "problems.jsonl", "document": "articles.jsonl", "medical": "cases.jsonl"}
 ASKED = ("what do you know ?", "and what else ?")
 Talk = tuple[list[Message], float]
 

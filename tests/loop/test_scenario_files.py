@@ -15,8 +15,9 @@ from tasks import pipeline, report
 from tasks.contamination import ContaminatedEvaluation
 from tests.itpo_core.envs.file_brains import file_brain
 from tests.llm_server import serving
-from tests.loop.file_world import FILES, NAMES, answers_of, scenarios_of, talks, write_logs, write_policy
+from tests.loop.file_world import answers_of, scenarios_of, talks, write_logs, write_policy
 from tests.loop.model_loop import SMALLER, Settings, context_of, places_of, rows_of, run_iteration
+from tests.scenario_fixtures import FILES, NAMES
 
 OF_FILES: Settings = {
     **SMALLER,

@@ -12,8 +12,8 @@ from storage.digests import file_sha256
 from tasks import build
 from tasks.config import Config, ConfigError
 from tasks.scenario_files import file_inputs
-from tests.loop.file_world import FILES, NAMES
 from tests.loop.tiny import tiny_config
+from tests.scenario_fixtures import FILES, NAMES
 
 FEW = {
     "collect__conversations": 24,
