@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.told_numbers import number_of_no_person, personal_datum
+
 TURNS_PER_CONVERSATION = 6
 VOCABULARY = 8_000
 SYSTEM_WORDS = 60
@@ -15,6 +17,8 @@ USER_WORDS, ASSISTANT_WORDS, SPREAD = 25.0, 70.0, 0.6
 TOOL_SHARE, UNSCORED_SHARE = 0.05, 0.03
 # After every so many conversations one more line: a repetition, a cut line, another body under a known id.
 REPEATED_EVERY, CUT_EVERY, REUSED_EVERY = 200, 500, 1_000
+# Of logs that tell numbers: messages with a date, price or order, and conversations with personal data.
+NUMBERED_SHARE, PERSONAL_SHARE = 1 / 3, 0.24
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,7 @@ class LogSizes:
     files: int = 4
     seed: int = 0
     words: int = 2_000_000  # of the text that every message is a piece of
+    tells_numbers: bool = False
 
     @property
     def turns(self) -> int:
@@ -73,20 +78,23 @@ def write_logs(folder: Path, sizes: LogSizes) -> list[Path]:
 
 def _lines(sizes: LogSizes, words: Words, draw: np.random.Generator) -> Iterator[str]:
     for number in range(1, sizes.conversations + 1):
-        line = _line(number, words, draw)
+        line = _line(number, words, draw, sizes)
         yield line
         if number % REPEATED_EVERY == 0:
             yield line
         if number % CUT_EVERY == 0:
             yield line[: len(line) // 2] + "\n"
         if number % REUSED_EVERY == 0:
-            yield _line(number, words, draw)
+            yield _line(number, words, draw, sizes)
 
 
-def _line(number: int, words: Words, draw: np.random.Generator) -> str:
+def _line(number: int, words: Words, draw: np.random.Generator, sizes: LogSizes) -> str:
+    messages = _messages(words, draw)
+    if sizes.tells_numbers:
+        _tell_numbers(messages, np.random.default_rng([sizes.seed, number]))
     row = {
         "id": f"chat-{number:08d}",
-        "messages": _messages(words, draw),
+        "messages": messages,
         "outcome": None if draw.random() < UNSCORED_SHARE else float(draw.random() < 0.4),
         "metadata": {"channel": "web", "build": f"2026.{number % 40}", "latency_ms": number % 900},
     }
@@ -102,6 +110,23 @@ def _messages(words: Words, draw: np.random.Generator) -> list[dict[str, object]
         messages.append({"role": "user", "content": words.piece(begins[2 * turn], heard[turn])})
         messages.append({"role": "assistant", "content": words.piece(begins[2 * turn + 1], said[turn])})
     return messages if draw.random() >= TOOL_SHARE else [*messages[:2], *_tool_use(words), *messages[3:]]
+
+
+def _tell_numbers(messages: list[dict[str, object]], draw: np.random.Generator) -> None:
+    """Put numbers into what users and the assistant say, and personal data into some conversations."""
+    texts = [each for each in messages[1:] if isinstance(each["content"], str)]
+    for message in texts:
+        if draw.random() < NUMBERED_SHARE:
+            message["content"] = _put(str(message["content"]), number_of_no_person(draw), draw)
+    if draw.random() < PERSONAL_SHARE:
+        for place in draw.integers(0, len(texts), draw.integers(1, 3)):
+            texts[place]["content"] = _put(str(texts[place]["content"]), personal_datum(draw), draw)
+
+
+def _put(text: str, piece: str, draw: np.random.Generator) -> str:
+    """The piece between two words of the text."""
+    place = text.find(" ", int(draw.integers(0, len(text) + 1)))
+    return f"{text} {piece}" if place < 0 else f"{text[:place]} {piece}{text[place:]}"
 
 
 def _tool_use(words: Words) -> list[dict[str, object]]:

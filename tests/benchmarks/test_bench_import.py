@@ -36,6 +36,21 @@ def test_the_same_sizes_give_the_same_bytes(logs: list[Path], tmp_path: Path) ->
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in logs]
 
 
+def test_logs_that_tell_numbers_are_the_same_talks_with_numbers(logs: list[Path], tmp_path: Path) -> None:
+    told = write_logs(tmp_path, replace(SIZES, tells_numbers=True))
+
+    pairs = [
+        (json.loads(plain), json.loads(other))
+        for path, written in zip(logs, told, strict=True)
+        for plain, other in zip(path.read_text().splitlines(), written.read_text().splitlines(), strict=True)
+        if plain.endswith("}")
+    ]
+
+    assert all(plain["id"] == other["id"] and plain["outcome"] == other["outcome"] for plain, other in pairs)
+    digits = [any(each.isdigit() for each in str(other["messages"][1]["content"])) for _, other in pairs]
+    assert 0.25 < sum(digits) / len(digits) < 0.5
+
+
 @pytest.mark.slow
 def test_every_line_is_found_again_after_an_import(logs: list[Path], tmp_path: Path) -> None:
     config = {
