@@ -109,7 +109,8 @@ def commit_rollouts(
 
 def tables_of(context: Context, spoken: Sequence[Conversation], *, speaker: str) -> dict[str, Table]:
     """Both tables of some conversations."""
-    lineage = Lineage(context.experiment, context.iteration, 0, speaker, "sales", "1", "d" * 64, "rule-1")
+    simulator = context.config.domain.name
+    lineage = Lineage(context.experiment, context.iteration, 0, speaker, simulator, "1", "d" * 64, "rule-1")
     return {
         "conversations": to_table("conversations", [conversation_row(each, lineage) for each in spoken]),
         "turns": to_table("turns", [row for each in spoken for row in turn_rows(each, lineage)]),

@@ -53,7 +53,7 @@ class ScriptedWriter:
         """Short ones: the user says all facts at once, the writer drafts them in his own wording."""
         return numbered([self._request(derive_seed(seed, "request", index)) for index in range(count)])
 
-    def speak(self, scenario: Scenario, messages: Sequence[Message], random: Random) -> str:
+    def speak(self, scenario: Scenario, messages: Sequence[Message], *, random: Random) -> str:
         """What he says next: he asks, chats or drafts."""
         topic, told = article_of(scenario, self._press).topic, told_facts(messages, self._press)
         spoken = sum(message.role is Role.ASSISTANT for message in messages)

@@ -47,7 +47,7 @@ class ScriptedTutor:
         """Short ones: the user says all numbers at once in any order, the assistant answers rightly."""
         return numbered([self._request(derive_seed(seed, "request", index)) for index in range(count)])
 
-    def speak(self, scenario: Scenario, messages: Sequence[Message], random: Random) -> str:
+    def speak(self, scenario: Scenario, messages: Sequence[Message], *, random: Random) -> str:
         """What he says next: he asks, chats or answers, or says a step."""
         problem = problem_of(scenario, self._school)
         told = told_numbers(messages, problem.kind.quantities)

@@ -50,7 +50,7 @@ class ScriptedDoctor:
         """Short ones: the patient tells all that matters at once, the doctor is right."""
         return numbered([self._request(derive_seed(seed, "request", index)) for index in range(count)])
 
-    def speak(self, scenario: Scenario, messages: Sequence[Message], random: Random) -> str:
+    def speak(self, scenario: Scenario, messages: Sequence[Message], *, random: Random) -> str:
         """What he says next: he asks, chats or diagnoses."""
         illness = illness_of(scenario, self._ward)
         known = known_from(messages, illness, ward=self._ward)

@@ -50,7 +50,7 @@ class ScriptedSalesperson:
         """Short ones: the customer says all that is needed at once, the assistant recommends rightly."""
         return numbered([self._request(derive_seed(seed, "request", index)) for index in range(count)])
 
-    def speak(self, scenario: Scenario, messages: Sequence[Message], random: Random) -> str:
+    def speak(self, scenario: Scenario, messages: Sequence[Message], *, random: Random) -> str:
         """What he says next: he asks, chats or recommends."""
         need = as_told(need_of(scenario, self._shop), messages, slots=self._shop.slots)
         told = told_slots(messages, self._shop.slots)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Protocol
 
 from itpo_core.envs.base import Businesses, Environment, Sent, TurnOracle
 from itpo_core.envs.dice import pick
@@ -21,8 +22,13 @@ from itpo_core.types import (
     Turn,
 )
 
-# What the assistant says next: speak(scenario, messages so far, its own dice).
-Speak = Callable[[Scenario, Sequence[Message], Random], str]
+
+class Speak(Protocol):
+    """What the assistant says next."""
+
+    def __call__(self, scenario: Scenario, messages: Sequence[Message], *, random: Random) -> str:
+        """Given what was said so far; `random` are its own dice."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ class ScriptedTalk:
         messages = list(scenario.opening)
         said: list[tuple[str, Sent]] = []
         while True:
-            text = speak(scenario, messages, random)
+            text = speak(scenario, messages, random=random)
             said.append((text, send(messages, text)))
             messages.append(Message(Role.ASSISTANT, said[-1][1].text))
             reply = user.reply(messages)

@@ -67,11 +67,11 @@ class Scene:
 def confirming(facts: Facts, otherwise: Speak) -> Speak:
     """Asks in a third of the turns whether it understood a fact."""
 
-    def speak(scenario: Scenario, messages: Sequence[Message], random: Random) -> str:
+    def speak(scenario: Scenario, messages: Sequence[Message], *, random: Random) -> str:
         told = facts(messages)
         if told and random.random() < CONFIRMS:
             return f"{pick(random, sorted(told))} it is , right ?"
-        return otherwise(scenario, messages, random)
+        return otherwise(scenario, messages, random=random)
 
     return speak
 
