@@ -1,6 +1,6 @@
 -- Views for a person, on top of the base views of a lake (`itpo sql` and `duckdb -init` create those first):
--- conversations, turns, quarantine, curated, turn_scores, turn_values, credits, evaluations, evaluation_turns,
--- metrics, policies, commits, lineage, commit_files, facts, policy_sources.
+-- conversations, turns, quarantine, logged_ids, outcomes, curated, turn_scores, turn_values, credits, evaluations,
+-- evaluation_turns, metrics, policies, commits, lineage, commit_files, facts, policy_sources.
 -- Unlike the other files here, this is a script.
 
 -- One row per assistant turn, with what became of its conversation.
