@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+import pytest
+from typer.testing import CliRunner
+
 from storage import commits, registry
 from storage.deep_verification import verify_deep
 from storage.digests import file_sha256
@@ -11,6 +14,7 @@ from storage.forgetting import forget
 from storage.registry import PolicyVersion
 from storage.tombstones import Selector
 from tasks import curate, import_logs, late_outcomes
+from tasks.__main__ import app
 from tasks.config import Config, Lake, Logs, Outcomes
 from tasks.context import Context
 from tasks.receipt_text import policy_tree
@@ -46,6 +50,22 @@ def labelled(folder: Path) -> Context:
 
 def texts(tree: Branch) -> str:
     return "\n".join([tree.line, *map(texts, tree.under)])
+
+
+def test_the_command_says_what_became_of_every_row_and_then_finds_nothing_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ITPO_WORK", str(tmp_path / "work"))
+    labelled(tmp_path)
+    (tmp_path / "won.csv").write_text("deal,won\nc2,true\nc8,false\n")
+    named = ["--key-column", "deal", "--outcome-column", "won", "--lake", str(tmp_path / "lake")]
+    arguments = ["outcomes", str(tmp_path / "won.csv"), "-e", "talks", *named]
+
+    first, second = (CliRunner().invoke(app, arguments) for _ in range(2))
+
+    assert "talks/rollouts-0002/0000 outcomes" in first.output
+    assert "read 2, accepted 0, duplicate 1, contradicting 0, unmatched 1" in first.output
+    assert "was there" in second.output
 
 
 def test_the_receipt_of_a_policy_names_the_outcomes_that_were_joined(tmp_path: Path) -> None:
