@@ -78,17 +78,17 @@ def write_logs(folder: Path, sizes: LogSizes) -> list[Path]:
 
 def _lines(sizes: LogSizes, words: Words, draw: np.random.Generator) -> Iterator[str]:
     for number in range(1, sizes.conversations + 1):
-        line = _line(number, words, draw, sizes)
+        line = _line(number, words, draw, sizes=sizes)
         yield line
         if number % REPEATED_EVERY == 0:
             yield line
         if number % CUT_EVERY == 0:
             yield line[: len(line) // 2] + "\n"
         if number % REUSED_EVERY == 0:
-            yield _line(number, words, draw, sizes)
+            yield _line(number, words, draw, sizes=sizes)
 
 
-def _line(number: int, words: Words, draw: np.random.Generator, sizes: LogSizes) -> str:
+def _line(number: int, words: Words, draw: np.random.Generator, *, sizes: LogSizes) -> str:
     messages = _messages(words, draw)
     if sizes.tells_numbers:
         _tell_numbers(messages, np.random.default_rng([sizes.seed, number]))

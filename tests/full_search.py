@@ -25,7 +25,7 @@ def full_search(text: str, search: Search, *, before: str = "") -> list[Place]:
         *((Kind.IBAN, each) for each in ibans(read)),
         *((Kind.CARD, each) for each in cards(read, everywhere, before=said)),
         *((Kind.NATIONAL_ID, each) for each in _national(read, said)),
-        *((Kind.PHONE, each) for each in _phones(read, search, said)),
+        *((Kind.PHONE, each) for each in _phones(read, search, before=said)),
     ]
     kept: list[Place] = []
     for kind, each in found:
@@ -35,19 +35,20 @@ def full_search(text: str, search: Search, *, before: str = "") -> list[Place]:
 
 
 def _national(text: str, before: str) -> list[Number]:
-    found = []
-    for begin, end in islands(text, [(0, len(text))]):
-        for kind, free, named in personal_data_numbers._shapes():
-            for shape, is_free in ((free, True), (named, False)):
-                for match in shape.finditer(text, begin, end) if shape else ():
-                    number = personal_data_numbers._number(match)
-                    words = is_free or _named(kind.standard, text, number, before)
-                    if words and personal_data_numbers._standard(kind.standard).is_valid(number.value):
-                        found.append(number)
-    return found
+    places = islands(text, [(0, len(text))])
+    return [
+        number
+        for begin, end in places
+        for kind, free, named in personal_data_numbers._shapes()
+        for shape, is_free in ((free, True), (named, False))
+        for match in (shape.finditer(text, begin, end) if shape else ())
+        for number in (personal_data_numbers._number(match),)
+        if is_free or _named(kind.standard, text, number=number, before=before)
+        if personal_data_numbers._standard(kind.standard).is_valid(number.value)
+    ]
 
 
-def _named(kind: str, text: str, number: Number, before: str) -> bool:
+def _named(kind: str, text: str, *, number: Number, before: str) -> bool:
     """The same words, asked for in letters of any size whatever the text."""
     ahead = text[max(0, number.start - 48) : number.start]
     ahead = f"{before}\n{ahead}" if number.start < 48 else ahead
@@ -57,7 +58,7 @@ def _named(kind: str, text: str, number: Number, before: str) -> bool:
     return WORDS[kind].anywhere.search(said) is not None
 
 
-def _phones(text: str, search: Search, before: str) -> list[Number]:
+def _phones(text: str, search: Search, *, before: str) -> list[Number]:
     found = []
     for run in personal_data_phones._RUN.finditer(text):
         if not is_day(run[0]):

@@ -40,7 +40,7 @@ class _Numbers:
     formats: tuple[_Format, ...]
     fewest: int
 
-    def may_be(self, digits: str, start: int, end: int) -> bool:
+    def may_be(self, digits: str, *, start: int, end: int) -> bool:
         """Whether the library may take the digits between these two for a number."""
         if end - start < self.fewest or self.either.match(digits, start, end) is None:
             return False
@@ -65,7 +65,7 @@ def may_hold(run: str, region: str) -> bool:
     ends = _ends(groups)
     starts = [0, *ends[:-1]]
     return any(numbers.abroad.match(digits, start) for start in starts) or any(
-        numbers.may_be(digits, start, end) for start in starts for end in ends
+        numbers.may_be(digits, start=start, end=end) for start in starts for end in ends
     )
 
 
