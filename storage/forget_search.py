@@ -18,9 +18,10 @@ from storage.schemas import SCHEMAS
 from storage.tombstones import Marks, Selector
 
 _KNOWN = ("conversation_id", "user_id", "source_file", "source_row", "transcript_sha256", "latent_json",
-          "persona_id", "seed", "messages_json")  # fmt: skip
+          "persona_id", "seed", "messages_json", "scenario_id")  # fmt: skip
 _QUARANTINE = ("source_file", "source_row", "reason", "raw")
 _USER_PLACES = ("user", "user_id", "metadata.user", "metadata.user_id")
+_PLAYED = frozenset({"opening", "told"})  # of the facts of a scenario that is a logged user's
 QUARANTINE, RAW, ID = "quarantine", "raw", "conversation_id"
 Row = Mapping[str, object]
 
@@ -58,14 +59,16 @@ def search(store: ObjectStore, datasets: Sequence[Dataset], *, selector: Selecto
     """Everything in tables that belongs to the selector, over all experiments.
 
     A conversation that was imported twice has two ids: one of a log with the same words, facts, persona and
-    seed is a copy, unless it names another user. Rejected log rows belong when they repeat such a
-    conversation, stand under its log id, name the user, or hold words that nobody else said.
+    seed is a copy, unless it names another user. One in which a language model played its user begins with
+    that user's words, and belongs. Rejected log rows belong when they repeat such a conversation, stand under
+    its log id, name the user, or hold words that nobody else said.
     """
     meant = Meant(selector, ids=set(selector.conversations))
     named = list(_named_rows(store, datasets, selector))
     for dataset, row in named:
         meant.add(dataset, row)
-    for dataset, row in _copies(store, datasets, [row for _, row in named]):
+    logged = [row for _, row in named if row["source_file"] is not None]
+    for dataset, row in _repeated(store, datasets, logged):
         meant.copies |= {str(row["conversation_id"])} - meant.ids
         meant.add(dataset, row)
     meant.messages = _own_words(store, datasets, meant)
@@ -131,17 +134,18 @@ def _named_rows(
         yield from ((dataset.key, row) for row in found.to_pylist())
 
 
-def _copies(
-    store: ObjectStore, datasets: Sequence[Dataset], named: Sequence[Row]
+def _repeated(
+    store: ObjectStore, datasets: Sequence[Dataset], logged: Sequence[Row]
 ) -> Iterator[tuple[CommitKey, Row]]:
-    logged = [row for row in named if row["source_file"] is not None]
+    """Copies of these conversations of a log, and those in which a model played their users."""
     if not logged:
         return
     texts = {str(row["transcript_sha256"]) for row in logged}
+    tasks = {str(row["scenario_id"]) for row in logged}
     for dataset, _, table in tables_of(store, datasets, table="conversations", columns=_KNOWN):
-        alike = is_among(table["transcript_sha256"], texts)
+        alike = is_among(table["transcript_sha256"], texts) | is_among(table["scenario_id"], tasks)
         for row in table.filter(pa.array(alike)).to_pylist():
-            if any(_is_copy(row, of=other) for other in logged):
+            if any(_is_copy(row, of=other) or _is_played(row, of=other) for other in logged):
                 yield dataset.key, row
 
 
@@ -149,6 +153,18 @@ def _is_copy(row: Row, *, of: Row) -> bool:
     same = ("transcript_sha256", "latent_json", "persona_id", "seed")
     users = {row["user_id"], of["user_id"]} - {None}
     return row["source_file"] is not None and len(users) < 2 and all(row[name] == of[name] for name in same)
+
+
+def _is_played(row: Row, *, of: Row) -> bool:
+    """Whether the row's facts are what a logged user said: how he began, and the beginnings of what came."""
+    facts = _value(str(row["latent_json"])) if row["source_file"] is None else None
+    if row["scenario_id"] != of["scenario_id"] or not isinstance(facts, dict) or not facts.keys() >= _PLAYED:
+        return False
+    messages = json.loads(str(of["messages_json"]))
+    said = [message["content"] for message in messages if message["role"] == "user"]
+    return facts["opening"] in said and all(
+        any(text.startswith(told) for text in said) for told in facts["told"]
+    )
 
 
 def _own_words(store: ObjectStore, datasets: Sequence[Dataset], meant: Meant) -> frozenset[str]:
