@@ -8,6 +8,7 @@ from storage import tombstones
 from storage.datasets import Dataset, named_keys, read_datasets
 from storage.errors import ObjectMissing
 from storage.forget_search import Meant, holds_marked, search, words_of_others
+from storage.forget_told import told_about
 from storage.lake_places import Place, places
 from storage.learners import affected_by
 from storage.lineage import Lineage, lineage_of
@@ -49,6 +50,7 @@ def look(store: ObjectStore, selector: Selector) -> Found:
     datasets = read_datasets(store, everything)
     named = named_keys(datasets)
     meant = search(store, datasets, selector=selector)
+    meant.raws |= told_about(store, datasets, ids=meant.ids)
     marks = tombstones.new_marks([*meant.ids, *meant.raws])
     shown = [place for place in everything if _shows(store, place, meant)]
     removable = [place for place in shown if _is_removable(place, named=named)]

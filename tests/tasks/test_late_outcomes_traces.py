@@ -33,7 +33,8 @@ def labelled(folder: Path) -> Context:
     """Two conversations of two users, told of, and curated before and after."""
     said = {"c1": "I will call at nine in the morning", "c2": "we never spoke of a fridge here"}
     rows = [
-        openai_row(user(text), assistant("ok"), id=name, user=f"user-{name}") for name, text in said.items()
+        openai_row(user(text), assistant("ok"), id=name, user=f"user-{name}", metadata={"order": 77 + number})
+        for number, (name, text) in enumerate(said.items())
     ]
     told: list[Json] = [{"key": name, "outcome": value} for name in said for value in (1, 0)]
     config = Config(
@@ -105,6 +106,37 @@ def test_forgetting_reaches_the_import_its_revisions_and_every_label(tmp_path: P
     }
     assert tombstone.removed["curated-0001"] == {"curated": 1}
     assert verify_deep(context.store, "talks").problems == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "names"),
+    [("id", ("c1", "c2")), ("metadata.order", ("77", "78"))],
+)
+def test_forgetting_reaches_what_was_refused_under_the_key_of_a_conversation(
+    tmp_path: Path, key: str, names: tuple[str, str]
+) -> None:
+    context = labelled(tmp_path)
+    angry = write(
+        tmp_path / "angry.jsonl",
+        [
+            {"order": {"no": names[0]}, "outcome": "Ida rang and was angry"},
+            {"order": {"no": names[1]}, "outcome": "nothing to say"},
+            {"order": {"no": names[1]}, "outcome": 1, "time": "2026-05-03T12:00:00Z"},
+        ],
+    )
+    told = Outcomes(paths=(angry,), key=key, key_column="order.no")
+    late_outcomes.run(Context(context.config.model_copy(update={"outcomes": told}), 0))
+
+    forget(
+        context.store,
+        look(context.store, Selector(user="user-c1")),
+        reason="asked for it",
+        render=lambda commit: {},
+    )
+
+    refused = commits.read_table(context.store, context.read("rollouts"), table="quarantine").to_pylist()
+    assert sorted(row["source_file"] for row in refused) == ["angry.jsonl", "crm.jsonl"]
+    assert not any("Ida" in row["raw"] for row in refused)
 
 
 def test_after_a_forgetting_outcomes_are_joined_to_those_that_stay(tmp_path: Path) -> None:
