@@ -19,7 +19,12 @@ def is_bare(config: Config) -> bool:
 
 def is_step(context: Context) -> bool:
     """Whether this iteration steps on logged turns, and rolls nothing out."""
-    return is_bare(context.config) and context.iteration == STEP
+    return steps_on_logs(context.config, context.iteration)
+
+
+def steps_on_logs(config: Config, iteration: int) -> bool:
+    """The same of an iteration of a configuration."""
+    return is_bare(config) and iteration == STEP
 
 
 def has_users(config: Config) -> bool:

@@ -11,7 +11,7 @@ import jinja2
 from storage import registry
 from tasks.config import Algorithm, Config
 from tasks.fidelity import Comparison
-from tasks.from_logs import has_users
+from tasks.from_logs import has_users, steps_on_logs
 from tasks.report_answers import Answer, answers, reward_figures
 from tasks.report_certificate import (
     certificate_answer,
@@ -116,6 +116,7 @@ def iteration_values(
     return {
         "experiment": config.experiment,
         "facts": facts,
+        "steps_on_logs": steps_on_logs(config, facts.iteration),
         "answers": [*all_answers(facts, config), *([] if users is None else [fidelity_answer(users)])],
         "users": {} if users is None else users_values(users),
         "evidence": [] if decision is None else evidence_rows(decision, config),

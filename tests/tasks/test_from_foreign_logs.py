@@ -15,6 +15,7 @@ from tasks.log_users import check_enough
 from tasks.metrics import figures_of
 from tasks.options import Options
 from tasks.receipts import open_desk
+from tasks.report import render_pages
 from tasks.why import receipt_of
 from tests.foreign_logs import CONFIG_FILE, foreign_config, talk, write_log
 
@@ -43,6 +44,20 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
             for stage in stages:
                 pipeline.run_named(Context(config, iteration), stage)
         yield Ran(config)
+
+
+def test_the_reward_model_waits_for_the_version_that_it_is_fitted_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ITPO_WORK", str(tmp_path / "work"))
+    context = Context(foreign_config(tmp_path, write_log(tmp_path)), 0)
+    for stage in ("import", "curate"):
+        pipeline.run_named(context, stage)
+
+    with pytest.raises(ConfigError, match="itpo warm-start"):
+        pipeline.run_named(context, "fit_reward")
+
+    assert context.find("reward") is None
 
 
 def test_a_file_of_no_domain_becomes_two_versions_and_both_are_held(ran: Ran) -> None:
@@ -129,6 +144,14 @@ def test_the_receipt_of_the_step_leads_back_to_the_file(ran: Ran) -> None:
     assert (first["desk/curated/0000"]["conversations"], first["desk/curated/0000"]["heldout"]) == (20, 0)
     assert [log["settings"]["files"].keys() for log in receipt["logs"]] == [{"desk.jsonl": ""}.keys()]
     assert receipt["decisions"][-1]["current_after"] == "nobody"
+
+
+def test_the_page_of_the_step_sends_to_the_logged_conversations(ran: Ran) -> None:
+    page = render_pages(ran.at(1))["iteration-0001.html"]
+
+    assert "a step on the logged conversations" in page
+    assert "Nothing to show here yet" not in page
+    assert "No credit was given" not in page
 
 
 def test_a_second_run_finds_everything_there(ran: Ran) -> None:
