@@ -8,6 +8,7 @@ from storage import commits
 from storage.rows import Table, to_table
 from tasks.config import Config, ConfigError
 from tasks.context import Context, StageResult, finished
+from tasks.from_logs import is_bare
 from tasks.metrics import metrics_table
 from tasks.records import messages_from_json
 
@@ -24,9 +25,18 @@ def is_foreign(context: Context) -> bool:
 
 
 def run(context: Context, *, on_progress: Progress | None = None) -> StageResult:
-    """Commit the scores of the held-out turns and the held-out figures; there are no weights to keep."""
+    """Commit the scores of the held-out turns and the held-out figures; there are no weights to keep.
+
+    Raises ConfigError for logs of no domain: a version 0 is coming, and its first step needs another fit.
+    """
     from itpo_core.log_reward import fit_on_logs
 
+    if is_bare(context.config):
+        raise ConfigError(
+            f"{context.experiment} has no version 0 yet, on which its first reward model is fitted: run "
+            "`itpo warm-start` before; a reward model of the logs alone is for an experiment of its own, "
+            "with another domain.name"
+        )
     parents = {name: context.read(name).digest for name in ("rollouts", "curated")}
     inputs = {**context.config.section("reward"), "seed": str(context.config.seed)}
     existing = context.find("reward")
