@@ -53,6 +53,7 @@ _STAGE_OF_KIND = MappingProxyType(
         "report": "report",
     }
 )
+_FIRST_STAGE_OF_KIND = MappingProxyType({"rollouts": "import", "policy": "warm-start"})  # in iteration 0
 
 
 def publish_shard(
@@ -231,7 +232,9 @@ def read(store: ObjectStore, key: CommitKey) -> Commit:
 
 
 def _missing(key: CommitKey) -> MissingCommit:
-    stage = _STAGE_OF_KIND.get(key.kind.partition("-")[0], key.kind)
+    kind = key.kind.partition("-")[0]
+    stages = _STAGE_OF_KIND if key.iteration else {**_STAGE_OF_KIND, **_FIRST_STAGE_OF_KIND}
+    stage = stages.get(kind, key.kind)
     return MissingCommit(
         f"there is no commit {key.text}: run `itpo {stage}` for experiment {key.experiment}, "
         f"iteration {key.iteration}"

@@ -9,6 +9,8 @@ from storage.manifests import Commit, CommitKey, commit_object
 from storage.objects import ObjectStore
 
 _COMMIT = re.compile(r"(?P<experiment>[^/]+)/(?P<kind>[^/]+)/iteration=(?P<iteration>\d{4})/commit\.json")
+# Refused attempts leave these, and no experiment.
+_OF_ATTEMPTS = re.compile(r"_|[^/]+/(_leases|_logs)/|[^/]+/[^/]+/[^/]+/_facts/")
 
 
 def absence(store: ObjectStore, experiment: str | None) -> str | None:
@@ -16,12 +18,17 @@ def absence(store: ObjectStore, experiment: str | None) -> str | None:
 
     It names the experiments that are there: an empty answer would be taken for a finding.
     """
-    if store.list("" if experiment is None else f"{experiment}/"):
+    if _held(store, "" if experiment is None else f"{experiment}/"):
         return None
-    names = sorted({key.partition("/")[0] for key in store.list("") if not key.startswith("_")})
+    names = sorted({key.partition("/")[0] for key in _held(store, "")})
     there = f"there are: {', '.join(names)}; name one with --experiment" if names else "it is empty"
     missing = "the lake holds nothing" if experiment is None else f"the lake holds no experiment {experiment}"
     return f"{missing} ({there}); another lake is named with --lake or ITPO_LAKE"
+
+
+def _held(store: ObjectStore, prefix: str) -> list[str]:
+    """What lies there besides the traces of attempts: a mistyped name must not look like an experiment."""
+    return [key for key in store.list(prefix) if not _OF_ATTEMPTS.match(key)]
 
 
 def require_experiment(store: ObjectStore, experiment: str | None) -> None:

@@ -101,6 +101,12 @@ def test_published_shards_are_invisible_until_sealed(store: LocalStore) -> None:
         commits.read(store, KEY)
 
 
+@pytest.mark.parametrize(("kind", "stage"), [("rollouts", "import"), ("policy", "warm-start")])
+def test_what_iteration_0_lacks_is_made_by_its_own_stages(store: LocalStore, kind: str, stage: str) -> None:
+    with pytest.raises(MissingCommit, match=f"run `itpo {stage}` .* sales, iteration 0"):
+        commits.read(store, CommitKey("sales", kind, 0))
+
+
 def test_missing_shards_are_listed(store: LocalStore) -> None:
     publish(store, 1)
 

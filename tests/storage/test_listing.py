@@ -22,6 +22,16 @@ def test_an_experiment_that_is_not_there_is_refused_with_those_that_are(tmp_path
         require_experiment(store, "sales")
 
 
+def test_what_refused_attempts_leave_is_no_experiment(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    store.create("typo/_leases/curate-0000.json", b"{}")
+    store.create("typo/_logs/curate-0000-a.json", b"{}")
+    store.create("typo/rollouts/iteration=0000/_facts/import-a.json", b"{}")
+
+    with pytest.raises(MissingExperiment, match=r"no experiment typo \(it is empty\)"):
+        require_experiment(store, "typo")
+
+
 def test_a_lake_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingExperiment, match="holds nothing"):
         require_experiment(LocalStore(tmp_path / "typo"), None)
