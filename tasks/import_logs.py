@@ -14,7 +14,7 @@ from tasks.context import Context, Figures, StageResult, finished
 from tasks.from_logs import is_bare
 from tasks.import_counts import ImportCounts, listed
 from tasks.log_detection import Found, formats_of, summary
-from tasks.log_intake import SpooledLogs, source_names, spool_files
+from tasks.log_intake import DEFAULT_OUTCOME_COLUMN, SpooledLogs, source_names, spool_files
 from tasks.log_privacy import privacy_of
 from tasks.logged_rows import Place
 from tasks.scenario_files import file_inputs
@@ -60,7 +60,7 @@ def run(context: Context) -> StageResult:
             inputs=inputs,
             attempt=context.attempt,
         )
-    said = {"format": summary(found)} if found else {}
+    said = {**({"format": summary(found)} if found else {}), **_misnamed(context.config, logs.counts)}
     return finished("import", commit, resumed=False, figures={**figures(logs.counts), **said})
 
 
@@ -120,6 +120,14 @@ def figures(counts: ImportCounts) -> Figures:
     return {**dict(zip(numbers, values, strict=True)), **said}
 
 
+def _misnamed(config: Config, counts: ImportCounts) -> dict[str, str]:
+    """An outcome column that was asked for and that nothing has, most likely misspelt."""
+    column = config.logs.outcome_column
+    if column == DEFAULT_OUTCOME_COLUMN or counts.unscored.get("no outcome column") != counts.conversations:
+        return {}
+    return {"outcome_column": f"(nothing has {column!r}: import under another name with one that is there)"}
+
+
 def _scripted(context: Context) -> Path:
     """The scripted logs of the domain, as the ordinary log file that they would be."""
     logs = context.config.logs
@@ -135,5 +143,6 @@ def _scripted(context: Context) -> Path:
 def _files(paths: Sequence[Path]) -> Sequence[Path]:
     for path in paths:
         if not path.is_file():
-            raise ConfigError(f"{path}: no such log file; give the path of a JSONL, JSON or Parquet file")
+            what = "a folder, no log file" if path.is_dir() else "no such log file"
+            raise ConfigError(f"{path}: {what}; give the path of a JSONL, JSON or Parquet file")
     return paths

@@ -25,6 +25,11 @@ from tasks.log_privacy import Privacy, privacy_of
 if TYPE_CHECKING:
     from storage.rows import Table
 
+REMEDIES = {
+    "missing_key": "--key-column names where a row holds its key",
+    "missing_outcome": "--outcome-column names where a row holds its outcome",
+}
+ANOTHER_KEY = "--key names what the files hold: id, conversation_id, or a fact such as metadata.order_id"
 STAGE, INPUT = "outcomes", "outcomes"  # of the commits: everything that was joined, in order
 TABLES = ("conversations", "turns", "quarantine", "logged_ids")
 KNOWN = ("conversation_id", "n_turns", "outcome", "outcome_reason", "latent_json")
@@ -233,8 +238,9 @@ def figures(joined: Joined, conversations: "Table") -> Figures:
 
 def _nothing(context: Context, joined: Joined) -> str:
     settings = context.config.outcomes
+    commonest = next((reason for reason, _ in joined.reasons.most_common(1)), "")
     return (
         f"no row of {', '.join(settings.paths)} met a conversation of {context.experiment} by its "
         f"{settings.key!r} in {settings.key_column!r} ({listed(joined.reasons) or 'no rows'}); nothing is "
-        "committed; --key names what the files hold: id, conversation_id, or a fact such as metadata.order_id"
+        f"committed; {REMEDIES.get(commonest, ANOTHER_KEY)}"
     )

@@ -94,6 +94,21 @@ def test_the_outcome_column_is_the_one_of_the_format_unless_another_is_named(tmp
     assert (row["outcome"], row["judge_version"]) == (1.0, "logged:reward")
 
 
+def test_an_outcome_column_that_nothing_has_is_said(tmp_path: Path) -> None:
+    paths = log_of(tmp_path, [openai_row(outcome=1)]).paths
+
+    asked = import_logs.run(context_of(tmp_path / "asked", Logs(paths=paths, outcome_column="solved")))
+    right = import_logs.run(context_of(tmp_path / "right", Logs(paths=paths)))
+
+    assert "nothing has 'solved'" in str(asked.figures["outcome_column"])
+    assert "outcome_column" not in right.figures
+
+
+def test_a_folder_in_the_place_of_a_log_file_is_called_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a folder, no log file; give the path of"):
+        import_logs.run(context_of(tmp_path, Logs(paths=(str(tmp_path),))))
+
+
 def test_without_files_the_scripted_logs_of_the_domain_are_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

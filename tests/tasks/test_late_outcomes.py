@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from itpo_core.types import Unscored
-from storage import commits
+from storage import commits, leases
 from storage.errors import ConflictingCommit
 from storage.verification import verify
 from tasks import curate, import_logs, late_outcomes, pipeline
@@ -192,6 +192,20 @@ def test_where_no_key_meets_a_conversation_nothing_is_committed(tmp_path: Path) 
     assert context.key("rollouts").text == "talks/rollouts/0000"
 
 
+@pytest.mark.parametrize(
+    ("row", "remedy"),
+    [
+        ({"order": "c1", "outcome": 1}, "--key-column names"),
+        ({"key": "c1", "won": 1}, "--outcome-column names"),
+    ],
+)
+def test_a_column_that_no_row_has_is_told_by_its_option(tmp_path: Path, row: Json, remedy: str) -> None:
+    imported(tmp_path)
+
+    with pytest.raises(NothingJoined, match=remedy):
+        late_outcomes.run(context_of(tmp_path, [row]))
+
+
 def test_what_is_curated_afterwards_is_curated_from_the_outcomes(tmp_path: Path) -> None:
     imported(tmp_path)
     context = context_of(tmp_path, [{"key": "c1", "outcome": 1}, {"key": "c2", "outcome": None}])
@@ -226,6 +240,20 @@ def test_an_import_whose_configuration_names_outcomes_joins_them_and_again_chang
 
     assert (first["commit"], first["figures"]["outcomes_accepted"]) == ("talks/rollouts-0001/0000", 1)
     assert (second["digest"], second["resumed"]) == (first["digest"], True)
+
+
+def test_an_import_that_joins_another_file_holds_a_lease_though_the_logs_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ITPO_WORK", str(tmp_path / "work"))
+    imported(tmp_path)
+    context = context_of(tmp_path, [{"key": "c1", "outcome": 1}])
+
+    pipeline.run_in(context, "import")
+
+    lease = leases.read_lease(context.store, leases.lease_place("talks", "import-0000"))
+    assert lease is not None
+    assert lease.fence == 1
 
 
 def test_a_joining_that_was_killed_is_finished_by_the_next(tmp_path: Path) -> None:
