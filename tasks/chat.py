@@ -60,7 +60,8 @@ def policy_folder(context: Context, policy: str) -> Path:
         return context.policy_folder(registry.current(context.store, context.experiment))
     if policy not in versions:
         raise ConfigError(
-            f"policy {policy!r}: not a folder, nor one of {', '.join(versions) or 'no versions yet'}"
+            f"policy {policy!r}: not a folder, nor a version of {context.experiment}, which has "
+            f"{', '.join(versions) or 'none yet'}; another experiment is named with --experiment"
         )
     return context.policy_folder(versions[policy])
 

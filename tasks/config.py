@@ -389,7 +389,8 @@ def _set(data: dict[str, Any], keys: list[str], value: Any) -> None:  # Any: JSO
 
 
 def _explain(error: ValidationError) -> str:
+    # What concerns several sections names its keys itself; the whole file behind it would hide them.
     return "; ".join(
-        f"{'.'.join(map(str, item['loc'])) or 'config'} = {item['input']!r}: {item['msg']}"
+        (f"{'.'.join(map(str, item['loc']))} = {item['input']!r}: " if item["loc"] else "") + item["msg"]
         for item in error.errors()
     )

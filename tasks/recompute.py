@@ -130,6 +130,9 @@ def version_of(context: Context, policy: PolicyVersion) -> "Version":
 
 def _check_place(context: Context, existing: Commit | None) -> None:
     if context.iteration == 0:
-        raise ConfigError("iteration 0 is an import itself: recompute into a later iteration")
+        raise ConfigError(
+            "iteration 0 is an import itself: recompute into a later iteration; the version that spoke "
+            f"comes of iteration 0 of {context.experiment} (`itpo run`)"
+        )
     if existing is not None and IMPORTED not in existing.parents:
         raise ConfigError(f"{existing.key.text} holds collected conversations: take another iteration")

@@ -7,6 +7,7 @@ import pytest
 from itpo_core.tiny_policy import create_model, save_policy
 from tasks import chat
 from tasks.config import Config, ConfigError
+from tasks.context import Context
 from tests.itpo_core.chat_templates import FAMILIES
 from tests.loop.tiny import tiny_config
 
@@ -45,3 +46,8 @@ def test_a_policy_with_a_sound_template_can_be_talked_to(config: Config, tmp_pat
     speaker = chat.speaker_of(config, folder_of("headers", tmp_path / "policy"))
 
     assert speaker.chat_template_digest
+
+
+def test_a_version_that_is_not_there_is_named_with_those_that_are(config: Config) -> None:
+    with pytest.raises(ConfigError, match=r"'v7': not a folder, nor a version of .*, which has none yet"):
+        chat.policy_folder(Context(config, 0), "v7")

@@ -60,6 +60,13 @@ def test_half_a_group_is_refused(tmp_path: Path):
         load(path)
 
 
+def test_what_concerns_several_sections_is_told_without_the_whole_file(tmp_path: Path):
+    path = write(tmp_path, 'experiment = "shop"\n[domain]\nname = "sales"\nscenarios = "mine.jsonl"\n')
+
+    with pytest.raises(ConfigError, match=r"experiment\.toml: Value error, domain\.scenarios 'mine\.jsonl'"):
+        load(path)
+
+
 def test_a_missing_file_says_where_others_are(tmp_path: Path):
     with pytest.raises(ConfigError, match="no such file; the shipped ones are in configs/"):
         load(tmp_path / "absent.toml")
