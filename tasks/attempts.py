@@ -79,8 +79,8 @@ def is_done(attempt: Attempt) -> bool:
     context = attempt.context
     if attempt.stage == "collect" and attempt.shard is not None:
         return _shard_is_there(context, attempt.shard)
-    if attempt.stage == "outcomes":
-        return False  # another file may always come
+    if attempt.stage == "outcomes" or (attempt.stage == "import" and context.config.outcomes.paths):
+        return False  # another file may always come, and is not joined beside a forgetting
     if attempt.stage == "decide":
         events = registry.events(context.store, context.experiment)
         return any(event.event_id == f"decide/{context.iteration:04d}" for event in events)
