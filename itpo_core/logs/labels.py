@@ -1,6 +1,7 @@
 """Outcomes that came after their conversations: a row of such a file becomes a label, or says why not."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +15,7 @@ from itpo_core.types import Outcome, Unscored
 KEY, OUTCOME, REASON, TIME, TURN, SOURCE = "key", "outcome", "reason", "time", "turn", "source"
 NULL = "null outcome"  # what the importer says of a null
 _MOST_TURNS = 32_767  # of a conversation in the lake
+_TURN_TEXT = re.compile(r"\s*[0-9]{1,9}\s*")  # no more: Python refuses to read thousands of digits
 _TRUTHS = {"true": True, "false": False}
 
 
@@ -115,6 +117,8 @@ def _number(value: object) -> object:
         return None
     if text in _TRUTHS:
         return _TRUTHS[text]
+    if "_" in text:  # to Python 0_1 is a number
+        return value
     try:
         return float(text)
     except ValueError:
@@ -125,7 +129,7 @@ def _turn(value: object) -> int | None:
     if value is None or value == "":
         return None
     is_whole = isinstance(value, int) and not isinstance(value, bool)
-    is_said = isinstance(value, str) and value.strip().isascii() and value.strip().isdigit()
+    is_said = isinstance(value, str) and _TURN_TEXT.fullmatch(value) is not None
     if not (is_whole or is_said) or not 0 <= int(str(value)) <= _MOST_TURNS:
         raise _Bad(Refusal.BAD_TURN, f"{TURN} is {str(value)[:40]!a}: give the number of the answer, from 0")
     return int(str(value))

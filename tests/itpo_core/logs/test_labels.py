@@ -47,6 +47,7 @@ def test_an_unknown_outcome_is_null_with_its_reason_and_never_zero() -> None:
         ({"key": "c", "outcome": 1, "turn": -1}, "bad_turn"),
         ({"key": "c", "outcome": 1, "turn": 1.5}, "bad_turn"),
         ({"key": "c", "outcome": 1, "turn": True}, "bad_turn"),
+        ({"key": "c", "outcome": 1, "turn": "9" * 5000}, "bad_turn"),
         ({"key": "c", "outcome": 1, "time": "last week"}, "bad_time"),
         ({"key": "c", "outcome": 1, "time": float("inf")}, "bad_time"),
         ({"key": "\ud800", "outcome": 1}, "bad_text"),
@@ -73,7 +74,7 @@ def test_in_a_file_of_texts_the_text_of_a_number_is_one(said: object, outcome: O
     assert found == Label("007", outcome, turn_index=3, time_s=60.0)
 
 
-@pytest.mark.parametrize("said", ["yes", "nan", "1,0", "2"])
+@pytest.mark.parametrize("said", ["yes", "nan", "1,0", "2", "0_1"])
 def test_other_texts_are_no_outcomes(said: str) -> None:
     assert refusal({"key": "c", "outcome": said}, is_text=True) == "bad_outcome"
 
