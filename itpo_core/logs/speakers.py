@@ -4,7 +4,6 @@ Here only the shape is looked at. Whether a log tells the truth about a version 
 version's tokenizer and weights are at hand (see `itpo_core.logged_draws`).
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from itpo_core.logs.shapes import decoded, either, listing, mapping
 
 FOREIGN = "logs:"  # what an export calls a speaker of whom nothing is registered
 LARGEST_ID = 2**31 - 1
+TOO_LARGE = 1e38  # for the lake, whose log-probabilities have 32 bits
 LARGEST_LOGPROB = 1e-4  # rounding may lift a certain token's log-probability a little above 0
 CUT = "length"
 
@@ -80,7 +80,7 @@ def _named(place: Mapping[str, object]) -> str | None:
 def _number(row: Row, metadata: Mapping[str, object], name: str) -> float | None:
     value = either(row, name)
     value = either(metadata, name) if value is None else value
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < TOO_LARGE
     return float(str(value)) if is_number else None
 
 
@@ -104,7 +104,7 @@ def _logprobs(value: object) -> Sequence[object]:
 
 def _is_logprob(value: object) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and -math.inf < float(str(value)) <= LARGEST_LOGPROB
+    return is_number and -TOO_LARGE < float(str(value)) <= LARGEST_LOGPROB
 
 
 def without_draws(row: Row) -> dict[str, object]:

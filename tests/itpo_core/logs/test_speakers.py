@@ -54,6 +54,7 @@ def test_a_turn_that_the_limit_ended_says_so() -> None:
         ([6, 2], None),
         ([6, 2], [-0.5, math.nan]),
         ([6, 2], [-0.5, -math.inf]),
+        ([6, 2], [-0.5, -1e39]),
         ([6, 2], [-0.5, 0.2]),
         ([6, 2], [-0.5, "-1"]),
         ([6, -2], [-0.5, -0.5]),
@@ -70,7 +71,8 @@ def test_a_speaker_whose_draws_are_malformed_is_not_believed(ids: object, logpro
 @pytest.mark.parametrize(
     "sampling",
     [{}, {"temperature": 1.0}, {"temperature": "1", "top_p": 1}, {"temperature": -1, "top_p": 1},
-     {"temperature": 1, "top_p": 0}, {"temperature": math.nan, "top_p": 1}],
+     {"temperature": 1, "top_p": 0}, {"temperature": math.nan, "top_p": 1},
+     {"temperature": 10**400, "top_p": 1}],
 )  # fmt: skip
 def test_a_version_without_its_sampling_is_not_believed(sampling: Json) -> None:
     each = spoken(DRAWN, policy_version="shop/v0003", **sampling)
