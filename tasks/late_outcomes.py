@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 REMEDIES = {
     "missing_key": "--key-column names where a row holds its key",
     "missing_outcome": "--outcome-column names where a row holds its outcome",
+    "bad_outcome": "an outcome is a number from 0 to 1, true or false",
 }
 ANOTHER_KEY = "--key names what the files hold: id, conversation_id, or a fact such as metadata.order_id"
 STAGE, INPUT = "outcomes", "outcomes"  # of the commits: everything that was joined, in order

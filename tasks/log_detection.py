@@ -60,4 +60,6 @@ def _refusal(path: Path, claims: Claims) -> str:
     remedy = f"name it with --format, one of {', '.join(LOG_FORMATS)} (docs/real-logs.md shows their rows)"
     if claims.by_format:
         return f"{path}: rows are claimed by several formats ({listed(claims.by_format)}); {remedy}"
+    if not claims.rows:
+        return f"{path}: no readable row, so no format is found; give a file that holds conversations"
     return f"{path}: none of its first {claims.rows} readable rows is of a known format; {remedy}"

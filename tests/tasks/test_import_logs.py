@@ -11,6 +11,7 @@ from storage.verification import verify
 from tasks import import_logs
 from tasks.config import Config, ConfigError, Domain, Lake, Logs
 from tasks.context import Context
+from tasks.log_detection import UnknownLogFormat
 from tasks.log_intake import NothingImported
 from tests.log_shapes import Json, assistant, openai_row, tau_row, user
 
@@ -130,3 +131,11 @@ def test_another_preset_is_another_import(tmp_path: Path) -> None:
     ]
 
     assert inputs[0] != inputs[1]
+
+
+def test_an_empty_file_is_not_taken_for_an_unknown_format(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text("\n", encoding="utf-8")
+
+    with pytest.raises(UnknownLogFormat, match=r"log\.jsonl: no readable row"):
+        import_logs.run(context_of(tmp_path, Logs(paths=(str(path),), format="auto")))

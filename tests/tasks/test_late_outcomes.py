@@ -197,9 +197,10 @@ def test_where_no_key_meets_a_conversation_nothing_is_committed(tmp_path: Path) 
     [
         ({"order": "c1", "outcome": 1}, "--key-column names"),
         ({"key": "c1", "won": 1}, "--outcome-column names"),
+        ({"key": "c1", "outcome": "yes"}, "a number from 0 to 1"),
     ],
 )
-def test_a_column_that_no_row_has_is_told_by_its_option(tmp_path: Path, row: Json, remedy: str) -> None:
+def test_the_commonest_defect_is_told_with_its_remedy(tmp_path: Path, row: Json, remedy: str) -> None:
     imported(tmp_path)
 
     with pytest.raises(NothingJoined, match=remedy):
