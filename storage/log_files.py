@@ -29,12 +29,17 @@ def read_rows(path: Path) -> Iterator[tuple[int, Item]]:
     """
     if not path.is_file():
         raise LogFileError(f"{path}: no such log file; give the path of a JSONL, JSON or Parquet file")
-    kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    kind = kind_of(path)
     if kind not in READERS:
         raise LogFileError(
             f"{path}: unknown kind of log file; known endings are {', '.join(READERS)} (and .gz)"
         )
     return READERS[kind](path)
+
+
+def kind_of(path: Path) -> str:
+    """The ending of the file's name below `.gz`."""
+    return path.name.lower().removesuffix(".gz").rpartition(".")[2]
 
 
 class _Content:

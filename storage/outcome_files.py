@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.csv as pc
 
 from storage.json_rows import BadRow, Item, bad_row
-from storage.log_files import LogFileError, read_rows
+from storage.log_files import READERS, LogFileError, kind_of, read_rows
 
 _BLOCK_BYTES = 1 << 20
+_OTHER_SIGNS = (";", "\t", "|")
 
 
 def is_csv(path: Path) -> bool:
@@ -23,13 +24,32 @@ def read_outcome_rows(path: Path) -> Iterator[tuple[int, Item]]:
 
     Of a CSV file the first line names the columns and is no row, an empty value is null, and ids keep their
     zeros. A row with too many or too few values, or with bytes that are no UTF-8, is a bad row; where a file
-    breaks off, the rest is one. Raises LogFileError for a missing file or an unknown kind.
+    breaks off, the rest is one. Raises LogFileError for a missing file, an unknown kind, or a CSV file whose
+    columns are not divided by commas.
     """
-    if not is_csv(path):
-        return read_rows(path)
     if not path.is_file():
         raise LogFileError(f"{path}: no such outcomes file; give a JSONL, JSON, CSV or Parquet file")
-    return _csv(path)
+    if is_csv(path):
+        _check_commas(path)
+        return _csv(path)
+    if kind_of(path) not in READERS:
+        raise LogFileError(
+            f"{path}: unknown kind of file; known endings are csv, {', '.join(READERS)} (and .gz)"
+        )
+    return read_rows(path)
+
+
+def _check_commas(path: Path) -> None:
+    """Spreadsheets of half of Europe write semicolons, which make one column of all."""
+    try:
+        names = _names(path)
+    except (pa.ArrowException, OSError, ValueError):
+        return  # what cannot be read is told row by row
+    if len(names) == 1 and any(sign in names[0] for sign in _OTHER_SIGNS):
+        raise LogFileError(
+            f"{path}: the first line names one column, {names[0]!r}: divide columns by commas, "
+            "or save the table as JSONL or Parquet"
+        )
 
 
 def _csv(path: Path) -> Iterator[tuple[int, Item]]:

@@ -36,7 +36,8 @@ def run_iterations(options: Options, iterations: int) -> None:
     """Iterations 0 to `iterations` in order; the last line names the current policy and the report."""
     config = options.load()
     last = from_logs.last_iteration(config)
-    for iteration in range((iterations if last is None else min(iterations, last)) + 1):
+    is_cut = last is not None and iterations > last
+    for iteration in range((last if is_cut else iterations) + 1):
         context = Context(config, iteration)
         for stage in pipeline.stages_of(iteration, config):
             with progress_bars() as bars:
@@ -46,6 +47,10 @@ def run_iterations(options: Options, iterations: int) -> None:
     current = registry.find_current(context.store, context.experiment)
     name = current.name if current else "none: no version passed its gates (`itpo policies` says why)"
     page = result["figures"].get("experiment_page", "")
+    if is_cut:
+        OUT.print(
+            f"the log is used up after iteration {last} of {iterations}: {from_logs.REMEDY}", soft_wrap=True
+        )
     OUT.print(
         Text.assemble("current policy: ", (one_line(name), "bold"), one_line(f"   report: {page}")),
         soft_wrap=True,

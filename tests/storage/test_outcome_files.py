@@ -59,3 +59,18 @@ def test_gzipped_csv_and_jsonl_are_read_too(tmp_path: Path) -> None:
 def test_a_missing_file_and_an_unknown_kind_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(LogFileError, match="no such"):
         list(read_outcome_rows(tmp_path / name))
+
+
+@pytest.mark.parametrize("header", [b"order;bought", b"order\tbought", b"order|bought"])
+def test_columns_that_no_comma_divides_are_told_with_their_first_line(tmp_path: Path, header: bytes) -> None:
+    sign = header.decode()[5]
+
+    with pytest.raises(LogFileError, match="divide columns by commas") as told:
+        rows_of(tmp_path, header + b"\n17" + sign.encode() + b"1\n")
+
+    assert repr(header.decode()) in str(told.value)
+
+
+def test_an_unknown_kind_is_told_the_known_ones_with_csv(tmp_path: Path) -> None:
+    with pytest.raises(LogFileError, match="known endings are csv, jsonl"):
+        rows_of(tmp_path, b"PK", "crm.xlsx")
