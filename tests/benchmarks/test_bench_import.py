@@ -12,7 +12,7 @@ from benchmarks.synthetic_logs import LogSizes, write_logs
 
 SIZES = LogSizes(1_000, files=3, words=20_000)
 COUNTS = {"read": 1_008, "accepted": 1_000, "quarantined": 3, "duplicate": 5}
-ROWS = {"conversations": 1_000, "turns": 6_000, "quarantine": 8}
+ROWS = {"conversations": 1_000, "turns": 6_000, "logged_ids": 1_000, "quarantine": 8}
 COST = StageCost("import", 12.0, 10.0, 900.0, "d", ROWS, dict(COUNTS))
 
 
