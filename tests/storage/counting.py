@@ -35,10 +35,13 @@ def counting_server() -> Generator[CountingServer, None, None]:
     """A server on loopback until the block ends."""
     moto = DomainDispatcherApplication(create_backend_app)
     requests: list[tuple[str, str]] = []
+    one_by_one = threading.Lock()
 
     def counting(environ: dict[str, object], start_response: object) -> Iterable[bytes]:
         requests.append((str(environ["REQUEST_METHOD"]), str(environ["PATH_INFO"])))
-        return moto(environ, start_response)
+        # moto looks at a condition and then writes, while another thread may write too: two racers could win.
+        with one_by_one:
+            return list(moto(environ, start_response))
 
     server = make_server("127.0.0.1", 0, counting, threaded=True, request_handler=Silent)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
