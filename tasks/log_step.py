@@ -1,7 +1,7 @@
 """The first policy step on a log file: version 0 goes on imitating, each turn by what it was worth."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from itpo_core.identifiers import derive_seed
@@ -15,42 +15,24 @@ from storage.commits import Commit
 from storage.errors import MissingPolicy
 from storage.registry import PolicyVersion
 from tasks.config import Config
-from tasks.context import Context, StageResult, finished
+from tasks.context import Context, StageResult
 from tasks.kept import kept_conversations, labelled
 from tasks.metrics import figures_of
-from tasks.train_policy import commit_candidate, register
-from tasks.training import Job
+from tasks.train_policy import PolicyStep, make, no_sources
+from tasks.training import Job, Progress
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from itpo_core.streams import Streams
 
-Progress = Callable[[int, int], None]
 Weights = Mapping[tuple[str, int], float]
 
 
 def run(context: Context, *, on_progress: Progress | None = None) -> StageResult:
     """Commit the candidate's weights with its metrics, and register it as a child of version 0."""
-    parent = version_zero(context)
-    sources = {"credit": context.read("credit"), "policy": context.read("policy", 0)}
-    parents = {role: commit.digest for role, commit in sources.items()}
-    inputs = {
-        **context.config.section("offline"),
-        "seed": str(context.config.seed),
-        "parent": parent.name,
-    }
-    existing = context.find("policy")
-    if existing is not None:
-        commits.check_inputs(existing, parents=parents, inputs=inputs, store=context.store)
-        register(context, existing, parent=parent.name)
-        return finished("train_policy", existing, resumed=True)
-    out_folder = context.work_folder("train", "policy")
-    job = Job(sources, parent, out_folder, on_progress or (lambda done, total: None))
-    result = train(context, job)
-    commit = commit_candidate(context, result, job=job, inputs=inputs)
-    register(context, commit, parent=parent.name)
-    return finished("train_policy", commit, resumed=False, figures=dict(result.summary))
+    step = PolicyStep(no_sources, ("offline",), train)
+    return make(context, step, parent=version_zero(context), inputs={}, on_progress=on_progress)
 
 
 def version_zero(context: Context) -> PolicyVersion:

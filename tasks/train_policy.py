@@ -45,7 +45,25 @@ class PolicyStep:
 def run(context: Context, *, on_progress: Progress | None = None) -> StageResult:
     """Commit the candidate's weights with its metrics, and register it."""
     parent = parent_version(context)
-    step = step_of(context.config)
+    inputs = {
+        **gap_inputs(context.config.engine, context.config.collect.engine),
+        **base_input(context, context.read("policy", parent.iteration), parent_name=parent.name),
+    }
+    return make(context, step_of(context.config), parent=parent, inputs=inputs, on_progress=on_progress)
+
+
+def make(
+    context: Context,
+    step: PolicyStep,
+    *,
+    parent: PolicyVersion,
+    inputs: Mapping[str, str],
+    on_progress: Progress | None = None,
+) -> StageResult:
+    """What the step makes of the parent and this iteration's credit, committed once and registered.
+
+    `inputs` are those besides the step's settings, the seed and the parent.
+    """
     sources = {
         "credit": context.read("credit"),
         "policy": context.read("policy", parent.iteration),
@@ -54,10 +72,9 @@ def run(context: Context, *, on_progress: Progress | None = None) -> StageResult
     parents = {role: commit.digest for role, commit in sources.items()}
     inputs = {
         **context.config.section(*step.sections),
-        **gap_inputs(context.config.engine, context.config.collect.engine),
         "seed": str(context.config.seed),
         "parent": parent.name,
-        **base_input(context, sources["policy"], parent_name=parent.name),
+        **inputs,
     }
     existing = context.find("policy")
     if existing is not None:
@@ -109,7 +126,7 @@ def credited_sources(context: Context) -> dict[str, Commit]:
 
 
 def no_sources(context: Context) -> dict[str, Commit]:
-    """Nothing more: OpenRLHF's divergence is from the policy that its training starts from."""
+    """Nothing more: the divergence, where the step has one, is from the parent."""
     return {}
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itpo_core.envs.base import Environment, Reply
 from itpo_core.envs.llm_briefs import BRIEFS, PERSONA_WORDS, Brief, brief_of, persona_words, wording
 from itpo_core.envs.llm_user_checks import FLIPS, VERSION, text_fault
+from itpo_core.envs.replies import not_spoken_to
 from itpo_core.identifiers import derive_seed, stable_id
 from itpo_core.llm.usable import AGAIN, Answer, Part, Speaker, ask_usable, kind_of
 from itpo_core.types import Failure, FailureKind, Message, Role, Scenario, StopReason
@@ -92,8 +93,9 @@ class LlmUser:
 
     def reply(self, messages: Sequence[Message]) -> Reply | Failure:
         """See `UserSimulator.reply`. The model is not asked once code sees that the conversation is over."""
-        if not messages or messages[-1].role is not Role.ASSISTANT:
-            return Failure(FailureKind.USER_ERROR, "a user answers an assistant, who has not spoken last")
+        silence = not_spoken_to(messages)
+        if silence is not None:
+            return silence
         turns = sum(message.role is Role.ASSISTANT for message in messages)
         if is_decided(self._inner, self._scenario, messages=messages):
             return Reply(None, StopReason.COMPLETED)
