@@ -36,6 +36,11 @@ def pytest_runtest_makereport(
     return report
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes take the name of their argument: what they hold (a time, by gzip) may differ between workers."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder that ITPO_REAL_DATA names; the test is skipped without it."""
