@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 import pyarrow as pa
 
+from storage.differences import differences
 from storage.digests import file_sha256
 from storage.encoding import Rows, encode_rows
 from storage.errors import (
@@ -352,14 +353,11 @@ def _in_order(manifests: list[ShardManifest]) -> tuple[FileEntry, ...]:
 
 
 def _refuse_other(what: str, part: str, *, wanted: Mapping[str, str], found: Mapping[str, str]) -> None:
-    names = [name for name in sorted({*wanted, *found}) if wanted.get(name) != found.get(name)]
-    if names:
-        differences = "; ".join(
-            f"{name}: committed {found.get(name)!r}, now {wanted.get(name)!r}" for name in names
-        )
+    differing = differences(found, wanted)
+    if differing:
         raise ConflictingCommit(
-            f"{what} was committed from other {part} ({differences}). Commits are never changed: "
-            "use the settings that it was made with, or another experiment name"
+            f"{what} was committed from other {part} ({differing}). Commits are never changed: "
+            "use the settings that it was made with, or another experiment name (--experiment)"
         )
 
 
