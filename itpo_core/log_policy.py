@@ -14,13 +14,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from itpo_core.concordance import concordance_interval
 from itpo_core.log_reward import long_model
-from itpo_core.logprobs import entropies, scored_logprobs, wanted_logits
+from itpo_core.logprobs import entropies, rows_that_fit, scored_logprobs, wanted_logits
 from itpo_core.reward_model import ConversationTokens
 from itpo_core.statistics import Interval, paired_interval
 from itpo_core.tiny_policy import Size, build_bpe_tokenizer, suppressed_ids
 from itpo_core.tokens import suppress
 
 TOKENS_AT_ONCE = 32_768
+LOGITS_AT_ONCE = 2**26  # of each policy, beside some more arrays of that size
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ def moved(before: PreTrainedModel, after: PreTrainedModel, *, conversations: Con
     that agent, of which only words are known, but from the policy that imitates it.
     """
     kls, spreads = [], []
-    size = max(1, TOKENS_AT_ONCE // max(1, int(conversations.lengths_B.max())))
+    width, vocabulary = int(conversations.lengths_B.max()), before.config.vocab_size
+    size = rows_that_fit(width, vocabulary, tokens=TOKENS_AT_ONCE, logits=LOGITS_AT_ONCE)
     for rows in conversations.lengths_B.argsort(stable=True).split(size):
         first_NV, second_NV = (_logprobs(model, conversations.of_rows(rows)) for model in (before, after))
         kls.append((first_NV.exp() * (first_NV - second_NV)).sum(dim=1).double())

@@ -20,6 +20,7 @@ from itpo_core.tokens import suppress
 PLAIN_HEADS = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 POOL_MINIBATCHES = 4
 TOKENS_AT_ONCE = 131_072  # padded; longer rows than those of a small domain come fewer at a time
+LOGITS_AT_ONCE = 2**28  # one for each token and each entry of the vocabulary: 1 GiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def scored_logprobs(
 ) -> Tensor:
     """`token_logprobs` of a whole data set without gradient, [B, T], 0 where nothing is wanted."""
     scored_BT = torch.zeros(tokens_BT.shape, dtype=torch.float32)
-    for rows in _at_once(lengths_B, batch):
+    for rows in _at_once(lengths_B, batch, vocabulary=model.config.vocab_size):
         width = int(lengths_B[rows].max())
         wanted = wanted_BT[rows, :width]
         found = token_logprobs(
@@ -98,11 +99,16 @@ def scored_logprobs(
     return scored_BT
 
 
-def _at_once(lengths_B: Tensor, batch: int) -> list[Tensor]:
-    """Rows by length, at most `batch` and, but for a single row, `TOKENS_AT_ONCE` padded tokens together."""
+def rows_that_fit(width: int, vocabulary: int, *, tokens: int, logits: int) -> int:
+    """How many rows of so many tokens stay within a budget of padded tokens and one of logits; never none."""
+    return max(1, min(tokens, logits // vocabulary) // max(1, width))
+
+
+def _at_once(lengths_B: Tensor, batch: int, *, vocabulary: int) -> list[Tensor]:
+    """Rows by length, at most `batch` and, but for a single row, no more than the budgets together."""
     parts = lengths_B.argsort(stable=True).split(batch)
     widths = [int(lengths_B[rows].max()) if len(rows) else 1 for rows in parts]
-    fit = [max(1, TOKENS_AT_ONCE // max(1, width)) for width in widths]
+    fit = [rows_that_fit(width, vocabulary, tokens=TOKENS_AT_ONCE, logits=LOGITS_AT_ONCE) for width in widths]
     return [few for rows, size in zip(parts, fit, strict=True) for few in rows.split(size)]
 
 

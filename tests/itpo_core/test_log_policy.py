@@ -2,10 +2,13 @@
 
 import copy
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
+from itpo_core import log_policy, logprobs
 from itpo_core.log_policy import (
     Bootstrap,
     create_log_policy,
@@ -48,6 +51,26 @@ def test_a_policy_has_moved_nowhere_from_itself_and_somewhere_from_another() -> 
     assert still.kl == pytest.approx(0.0, abs=1e-6)
     assert far.kl > 0.001
     assert 0 < far.entropy < still.entropy <= math.log(300)
+
+
+@pytest.mark.parametrize(
+    "measure", [spoken_nats, lambda model, rows: moved(model, model, conversations=rows)]
+)
+def test_a_large_vocabulary_makes_batches_small(
+    measure: Callable[[PreTrainedModel, ConversationTokens], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _ = create_log_policy(TEXTS, "xs", vocabulary_size=300, max_tokens=64, seed=3)
+    rows = conversations().of_rows(torch.tensor([0] * 6))
+    sizes: list[int] = []
+    model.get_output_embeddings().register_forward_hook(lambda *told: sizes.append(told[2].numel()))
+    vocabulary = model.config.vocab_size
+    for module in (logprobs, log_policy):  # of two rows of five tokens
+        monkeypatch.setattr(module, "LOGITS_AT_ONCE", 10 * vocabulary)
+
+    measure(model, rows)
+
+    assert max(sizes) == 2 * 3 * vocabulary  # three tokens of each are spoken
+    assert sum(sizes) in (6 * 3 * vocabulary, 2 * 6 * 3 * vocabulary)
 
 
 def test_surprise_is_the_mean_over_the_tokens_that_were_spoken() -> None:

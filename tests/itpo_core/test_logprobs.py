@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from itpo_core.logprobs import check_spoken, length_buckets, scored_logprobs, token_logprobs, wanted_logits
+from itpo_core.logprobs import (
+    check_spoken,
+    length_buckets,
+    rows_that_fit,
+    scored_logprobs,
+    token_logprobs,
+    wanted_logits,
+)
 from itpo_core.tokens import suppress
 from tests.itpo_core.tiny_models import NEVER, VOCABULARY, streams, tiny_model
 
@@ -108,6 +115,14 @@ def test_scoring_in_buckets_equals_one_batch_and_leaves_zeros_elsewhere() -> Non
     whole = token_logprobs(model, tokens_BT, wanted_BT=wanted_BT, suppressed_ids=NEVER, temperature=1.0)
     torch.testing.assert_close(scored_BT[wanted_BT], whole.logprobs_N.detach(), atol=2e-6, rtol=0)
     assert scored_BT[~wanted_BT].abs().sum() == 0
+
+
+def test_rows_fit_by_tokens_under_a_small_vocabulary_and_by_logits_under_a_large_one() -> None:
+    budgets = {"tokens": 131_072, "logits": 2**28}
+
+    assert rows_that_fit(512, 2048, **budgets) == 256
+    assert rows_that_fit(512, 150_000, **budgets) == 3  # 0.92 GB of logits instead of 79 GB
+    assert rows_that_fit(8192, 150_000, **budgets) == 1
 
 
 def test_user_tokens_get_no_gradient_through_the_loss() -> None:
