@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from itpo_core.logs.users import DEFAULT_USER_COLUMN
 from storage import commits
 from storage.digests import file_sha256
 from tasks import build
@@ -60,7 +61,8 @@ def run(context: Context) -> StageResult:
             inputs=inputs,
             attempt=context.attempt,
         )
-    said = {**({"format": summary(found)} if found else {}), **_misnamed(context.config, logs.counts)}
+    misnamed = _misnamed(context.config, logs.counts, has_users=_has_users(context, commit))
+    said = {**({"format": summary(found)} if found else {}), **misnamed}
     return finished("import", commit, resumed=False, figures={**figures(logs.counts), **said})
 
 
@@ -120,12 +122,29 @@ def figures(counts: ImportCounts) -> Figures:
     return {**dict(zip(numbers, values, strict=True)), **said}
 
 
-def _misnamed(config: Config, counts: ImportCounts) -> dict[str, str]:
-    """An outcome column that was asked for and that nothing has, most likely misspelt."""
-    column = config.logs.outcome_column
-    if column == DEFAULT_OUTCOME_COLUMN or counts.unscored.get("no outcome column") != counts.conversations:
-        return {}
-    return {"outcome_column": f"(nothing has {column!r}: import under another name with one that is there)"}
+def _misnamed(config: Config, counts: ImportCounts, *, has_users: bool) -> dict[str, str]:
+    """Columns that were asked for and that nothing has, most likely misspelt."""
+    logs, said = config.logs, "import under another name with one that is there"
+    found = {}
+    if (
+        logs.outcome_column != DEFAULT_OUTCOME_COLUMN
+        and counts.unscored.get("no outcome column") == counts.conversations
+    ):
+        found["outcome_column"] = f"(nothing has {logs.outcome_column!r}: {said})"
+    if not has_users:
+        found["user_column"] = f"(no conversation names its user in {logs.user_column!r}: {said})"
+    return found
+
+
+def _has_users(context: Context, commit: commits.Commit) -> bool:
+    """Whether a conversation names its user in the column that was asked for, if one was."""
+    from storage.forget_search import read_columns
+
+    if context.config.logs.user_column == DEFAULT_USER_COLUMN:
+        return True
+    files = [entry for entry in commit.files if entry.table == "conversations"]
+    found = (read_columns(context.store, entry, columns=["user_id"]) for entry in files)
+    return any(table["user_id"].null_count < table.num_rows for table in found if table is not None)
 
 
 def _scripted(context: Context) -> Path:

@@ -105,6 +105,18 @@ def test_an_outcome_column_that_nothing_has_is_said(tmp_path: Path) -> None:
     assert "outcome_column" not in right.figures
 
 
+def test_a_user_column_in_which_nobody_is_named_is_said(tmp_path: Path) -> None:
+    talks = [openai_row(outcome=1, customer="ann"), openai_row(user("hm"), assistant("yes"))]
+    paths = log_of(tmp_path, talks).paths
+
+    wrong = import_logs.run(context_of(tmp_path / "wrong", Logs(paths=paths, user_column="custommer")))
+    right = import_logs.run(context_of(tmp_path / "right", Logs(paths=paths, user_column="customer")))
+    usual = import_logs.run(context_of(tmp_path / "usual", Logs(paths=paths)))
+
+    assert "names its user in 'custommer'" in str(wrong.figures["user_column"])
+    assert "user_column" not in {**right.figures, **usual.figures}
+
+
 def test_a_folder_in_the_place_of_a_log_file_is_called_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a folder, no log file; give the path of"):
         import_logs.run(context_of(tmp_path, Logs(paths=(str(tmp_path),))))
