@@ -14,8 +14,9 @@ from tasks.config import Config, ConfigError
 from tasks.context import Context, Figures, StageResult, finished
 from tasks.from_logs import is_bare
 from tasks.import_counts import ImportCounts, listed
+from tasks.log_columns import check_outcome_column
 from tasks.log_detection import Found, formats_of, summary
-from tasks.log_intake import DEFAULT_OUTCOME_COLUMN, SpooledLogs, source_names, spool_files
+from tasks.log_intake import SpooledLogs, source_names, spool_files
 from tasks.log_privacy import privacy_of
 from tasks.logged_rows import Place
 from tasks.scenario_files import file_inputs
@@ -53,6 +54,7 @@ def run(context: Context) -> StageResult:
             place=Place(context.experiment, context.iteration),
             domain=None if is_bare(context.config) else build.domain(context.config),
         )
+        check_outcome_column(context.config, logs.counts, paths=paths, found=found)
         commit = commits.commit(
             context.store,
             key,
@@ -61,8 +63,7 @@ def run(context: Context) -> StageResult:
             inputs=inputs,
             attempt=context.attempt,
         )
-    misnamed = _misnamed(context.config, logs.counts, has_users=_has_users(context, commit))
-    said = {**({"format": summary(found)} if found else {}), **misnamed}
+    said = {**({"format": summary(found)} if found else {}), **_misnamed(context, commit)}
     return finished("import", commit, resumed=False, figures={**figures(logs.counts), **said})
 
 
@@ -122,26 +123,18 @@ def figures(counts: ImportCounts) -> Figures:
     return {**dict(zip(numbers, values, strict=True)), **said}
 
 
-def _misnamed(config: Config, counts: ImportCounts, *, has_users: bool) -> dict[str, str]:
-    """Columns that were asked for and that nothing has, most likely misspelt."""
-    logs, said = config.logs, "import under another name with one that is there"
-    found = {}
-    if (
-        logs.outcome_column != DEFAULT_OUTCOME_COLUMN
-        and counts.unscored.get("no outcome column") == counts.conversations
-    ):
-        found["outcome_column"] = f"(nothing has {logs.outcome_column!r}: {said})"
-    if not has_users:
-        found["user_column"] = f"(no conversation names its user in {logs.user_column!r}: {said})"
-    return found
+def _misnamed(context: Context, commit: commits.Commit) -> dict[str, str]:
+    """A user column that was asked for and in which nobody is named, most likely misspelt."""
+    column = context.config.logs.user_column
+    if column == DEFAULT_USER_COLUMN or _has_users(context, commit):
+        return {}
+    said = f"no conversation names its user in {column!r}"
+    return {"user_column": f"({said}: import under another name with one that is there)"}
 
 
 def _has_users(context: Context, commit: commits.Commit) -> bool:
-    """Whether a conversation names its user in the column that was asked for, if one was."""
     from storage.forget_search import read_columns
 
-    if context.config.logs.user_column == DEFAULT_USER_COLUMN:
-        return True
     files = [entry for entry in commit.files if entry.table == "conversations"]
     found = (read_columns(context.store, entry, columns=["user_id"]) for entry in files)
     return any(table["user_id"].null_count < table.num_rows for table in found if table is not None)

@@ -11,6 +11,7 @@ from storage.verification import verify
 from tasks import import_logs
 from tasks.config import Config, ConfigError, Domain, Lake, Logs
 from tasks.context import Context
+from tasks.log_columns import UnknownOutcomeColumn
 from tasks.log_detection import UnknownLogFormat
 from tasks.log_intake import NothingImported
 from tests.log_shapes import Json, assistant, openai_row, tau_row, user
@@ -95,14 +96,33 @@ def test_the_outcome_column_is_the_one_of_the_format_unless_another_is_named(tmp
     assert (row["outcome"], row["judge_version"]) == (1.0, "logged:reward")
 
 
-def test_an_outcome_column_that_nothing_has_is_said(tmp_path: Path) -> None:
-    paths = log_of(tmp_path, [openai_row(outcome=1)]).paths
+def test_an_outcome_column_that_nothing_has_is_refused_with_those_that_are_there(tmp_path: Path) -> None:
+    rows = [openai_row(resolved=1, metadata={"score": 0.5, "city": "Bern"}), {"x": "?"}]
+    wrong = context_of(tmp_path, Logs(paths=log_of(tmp_path, rows).paths, outcome_column="resolvd"))
 
-    asked = import_logs.run(context_of(tmp_path / "asked", Logs(paths=paths, outcome_column="solved")))
-    right = import_logs.run(context_of(tmp_path / "right", Logs(paths=paths)))
+    with pytest.raises(UnknownOutcomeColumn, match=r"not one of 1 conversations has .* 'resolvd'") as refused:
+        import_logs.run(wrong)
 
-    assert "nothing has 'solved'" in str(asked.figures["outcome_column"])
-    assert "outcome_column" not in right.figures
+    assert "resolved, metadata.score hold numbers from 0 to 1" in str(refused.value)
+    assert "without outcomes leave it out" in str(refused.value)
+    assert wrong.find("rollouts") is None
+
+
+def test_an_outcome_column_that_some_conversation_has_is_taken(tmp_path: Path) -> None:
+    rows = [openai_row(won=1), openai_row(user("hm"), assistant("yes"))]
+    paths = log_of(tmp_path, rows).paths
+
+    result = import_logs.run(context_of(tmp_path, Logs(paths=paths, outcome_column="won")))
+
+    assert result.figures["unscored"] == "(no outcome column 1)"
+
+
+def test_a_null_in_the_outcome_column_is_an_outcome_that_is_not_known_yet(tmp_path: Path) -> None:
+    paths = log_of(tmp_path, [openai_row(won=None)]).paths
+
+    result = import_logs.run(context_of(tmp_path, Logs(paths=paths, outcome_column="won")))
+
+    assert result.figures["unscored"] == "(null outcome 1)"
 
 
 def test_a_user_column_in_which_nobody_is_named_is_said(tmp_path: Path) -> None:
