@@ -43,7 +43,7 @@ def fidelity(
     options = options_of(config, experiment=experiment, lake=lake, seed=seed, settings=settings)
     context = Context(options.load(), iteration or 0)
     comparison = fidelity_page.comparison_of(context, iteration, conversations=conversations)
-    fidelity_page.show(comparison)
+    fidelity_page.show(comparison, users=context.config.user.kind)
     if comparison.found is None:
         raise typer.Exit(REFUSED)
     raise typer.Exit(int(bool(comparison.found.faults)))

@@ -26,6 +26,8 @@ from tasks.records import messages_from_json
 
 Row = Mapping[str, object]
 REPORTED = 400  # logged conversations of which the report's section is made
+MORE_LOGS = "import more, or look at more (--conversations)"
+KEEP_CALLS = "and --set cassettes.mode=record keeps the calls with their causes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,8 @@ def in_their_place(context: Context, *, conversations: int) -> Comparison:
     if len(known) < LOGS_NEEDED:
         name = domain.environment.name
         told = f"{len(known)} of {len(rows)} logged conversations say what a user of {name} wants"
-        return Comparison(None, f"{told}; at least {LOGS_NEEDED} are needed", how)
+        needed = f"at least {LOGS_NEEDED} are needed: {MORE_LOGS}, or hear the users of an iteration"
+        return Comparison(None, f"{told}; {needed} (`itpo fidelity --iteration N`)", how)
     with _playing(context, domain) as users, ThreadPoolExecutor(_at_once(context.config)) as threads:
         asked = partial(in_place_of, domain=users, root=context.config.seed)
         answered = list(threads.map(asked, known))
@@ -118,8 +121,14 @@ def conversation_rows(context: Context, iteration: int, *, conversations: int) -
 
 def _comparison(found: Fidelity | TooFew, *, how: str, failed: int = 0) -> Comparison:
     if isinstance(found, TooFew):
-        return Comparison(None, found.reason, how, failed)
+        return Comparison(None, f"{found.reason}: {_more(failed)}", how, failed)
     return Comparison(found, "", how, failed)
+
+
+def _more(failed: int) -> str:
+    """Where more conversations come from, and whether it was the model that lost them."""
+    lost = f"; {failed} answers failed, {KEEP_CALLS}" if failed else ""
+    return f"{MORE_LOGS}, or collect more in the iteration (collect.conversations){lost}"
 
 
 def _talk(row: Row) -> Talk:

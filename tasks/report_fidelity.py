@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from itpo_core.fidelity import Fidelity, Finding
-from tasks.fidelity import Comparison
+from tasks.fidelity import KEEP_CALLS, Comparison
 from tasks.report_answers import Answer
 from tasks.report_tables import Cells
 from tasks.report_words import UNKNOWN
@@ -37,7 +37,7 @@ def fidelity_sentence(comparison: Comparison) -> str:
         f"{found.worst.limit:.3f}",
     ]
     if comparison.failed:
-        parts.append(f"{comparison.failed} answers failed and are left out")
+        parts.append(f"{comparison.failed} answers failed and are left out, {KEEP_CALLS}")
     return "; ".join(parts)
 
 
