@@ -35,6 +35,7 @@ from tasks.cli_options import (
 from tasks.config import ConfigError
 from tasks.options import options_of
 from tasks.plain_text import visible
+from tasks.refusals import FailureBudgetError
 
 LOOP, STAGES, LAKE, LAB = "The loop", "Single stages", "The lake", "Experiments"
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -295,7 +296,7 @@ def main() -> None:
     threads.limit()
     try:
         app()
-    except (ConfigError, StorageError) as error:
+    except (ConfigError, StorageError, FailureBudgetError) as error:
         typer.secho(f"itpo: {visible(str(error))}", err=True, fg=typer.colors.RED)
         sys.exit(2)
 

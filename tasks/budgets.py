@@ -2,25 +2,32 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from storage.rows import Table
 from storage.warehouse import run_sql
 from tasks.config import Config
 from tasks.context import Context, Figures
+from tasks.refusals import FailureBudgetError
 
 Counts = Mapping[str, int | str | None]
+BUDGETS = MappingProxyType({"failed": "failure_budget", "unscored": "unscored_budget"})
+ANEW = "Nothing of it was kept: mend what is named here and run the same again, which asks anew, or raise"
+OLD = "An earlier program kept its shards, and none is made twice: take another experiment name, or raise"
 
 
-class FailureBudgetError(RuntimeError):
-    """Too many conversations broke, or nobody scored them; the iteration stops before anything trains."""
+def check_rollouts(context: Context, conversations: Sequence[Path] | Table, *, shard: int | None) -> None:
+    """Raises FailureBudgetError where a shard, or all of them (None), are over a budget of [collect].
 
-
-def check_rollouts(context: Context, conversations: Sequence[Path]) -> None:
-    """Raises FailureBudgetError where the rollouts are over a budget of [collect]."""
-    settings, place = context.config.collect, context.key("rollouts").text
+    A shard is checked before it is published: a published one is never made again, so that an iteration with
+    one over the budget could be neither sealed nor asked for anew. Shards within a budget are within it
+    together; all of them are checked again for those that an earlier program published.
+    """
+    settings, whole = context.config.collect, context.key("rollouts").text
+    place, remedy = (whole, OLD) if shard is None else (f"{whole}, shard {shard}", ANEW)
     for row in _counted(context, conversations):
-        _check(row, "failed", settings.failure_budget, key="collect.failure_budget", place=place)
-        _check(row, "unscored", settings.unscored_budget, key="collect.unscored_budget", place=place)
+        for what, budget in (("failed", settings.failure_budget), ("unscored", settings.unscored_budget)):
+            _check(row, what, budget, key=f"collect.{BUDGETS[what]}", place=place, remedy=remedy)
 
 
 def check_evaluation(context: Context, conversations: Table) -> None:
@@ -30,9 +37,8 @@ def check_evaluation(context: Context, conversations: Table) -> None:
     """
     budget, place = evaluation_budget(context.config), context.key("evaluation").text
     for row in _counted(context, conversations):
-        _check(
-            row, "failed", budget, key="evaluate.failure_budget", place=f"{place}, {row['policy_version']}"
-        )
+        arm = f"{place}, {row['policy_version']}"
+        _check(row, "failed", budget, key="evaluate.failure_budget", place=arm, remedy=ANEW)
 
 
 def evaluation_budget(config: Config) -> float:
@@ -44,7 +50,8 @@ def evaluation_budget(config: Config) -> float:
 def call_figures(context: Context, calls: Sequence[Path] | Table | None) -> Figures:
     """What the calls of language models came to, summed over an iteration; nothing where none were made.
 
-    `cost_usd` is of the calls whose price is known; `price_unknown` counts the others.
+    `cost_usd` is of the calls whose price is known, and absent where none is; `price_unknown` counts the
+    others.
     """
     if calls is None:
         return {}
@@ -55,7 +62,8 @@ def call_figures(context: Context, calls: Sequence[Path] | Table | None) -> Figu
     figures: dict[str, float | int | str] = {
         f"{row['who']}_{name}": int(row[name]) for row in rows for name in summed
     }
-    return {**figures, "cost_usd": sum(float(row["cost_usd"] or 0.0) for row in rows)} if rows else {}
+    known = [float(row["cost_usd"]) for row in rows if row["cost_usd"] is not None]
+    return {**figures, "cost_usd": sum(known)} if known else figures
 
 
 def _counted(context: Context, conversations: Sequence[Path] | Table) -> list[Counts]:
@@ -63,12 +71,11 @@ def _counted(context: Context, conversations: Sequence[Path] | Table) -> list[Co
     return run_sql("failures.sql", relations=relations, parameters={}, settings=context.duck).to_pylist()
 
 
-def _check(row: Counts, what: str, budget: float, *, key: str, place: str) -> None:
+def _check(row: Counts, what: str, budget: float, *, key: str, place: str, remedy: str) -> None:
     count, total = int(str(row[what])), int(str(row["conversations"]))
     if count > budget * total:
-        first = row["first_cause"] if what == "failed" else row["first_reason"]
-        words = "failed" if what == "failed" else "have no outcome"
+        words, whys = ("failed", "causes") if what == "failed" else ("have no outcome", "reasons")
         raise FailureBudgetError(
-            f"{place}: {count} of {total} conversations {words}, over {key} = {budget:.0%}; "
-            f"first cause: {first}"
+            f"{place}: {count} of {total} conversations {words}, over {key} = {budget:.0%} ({row[whys]}). "
+            f"{remedy} {key}"
         )

@@ -18,6 +18,7 @@ from tasks.budgets import call_figures, check_rollouts
 from tasks.config_engine import engine_inputs
 from tasks.context import Context, Figures, StageResult, finished
 from tasks.holding import Part, hold
+from tasks.limits import but_for_limits
 from tasks.personas import check_known, deal
 from tasks.records import Lineage, call_rows, conversation_row, turn_rows
 from tasks.scenario_files import file_inputs
@@ -40,7 +41,7 @@ def run_shard(
     """Roll out one shard and publish it; a shard that is there already is left alone."""
     # Of a sealed iteration those who spoke it: its own candidate may be the current policy by now.
     policy = sealed_policy(context, context.find("rollouts"))
-    inputs = shard_inputs(context, policy)
+    inputs = _agreed_inputs(context, policy)
     manifest = commits.read_shard(context.store, context.key("rollouts"), shard=shard)
     spent: Mapping[str, int] = {}
     resumed = manifest is not None and manifest.inputs == inputs
@@ -48,11 +49,13 @@ def run_shard(
         conversations, lineage, spent = roll_out(
             context, policy, shard=shard, speaker_of=speaker_of, on_progress=on_progress
         )
+        tables = rollout_tables(conversations, lineage, with_calls=bool(context.config.models))
+        check_rollouts(context, tables["conversations"], shard=shard)
         manifest = commits.publish_shard(
             context.store,
             context.key("rollouts"),
             shard=shard,
-            tables=rollout_tables(conversations, lineage, with_calls=bool(context.config.models)),
+            tables=tables,
             inputs=inputs,
             attempt=context.attempt,
         )
@@ -66,7 +69,7 @@ def seal(context: Context) -> StageResult:
     existing = context.find("rollouts")
     policy = sealed_policy(context, existing)
     parents = {"policy": context.read("policy", policy.iteration).digest}
-    inputs = shard_inputs(context, policy)
+    inputs = _agreed_inputs(context, policy)
     if existing is not None:
         commits.check_inputs(existing, parents=parents, inputs=inputs, store=context.store)
         return finished("collect", existing, resumed=True)
@@ -95,6 +98,14 @@ def sealed_policy(context: Context, existing: Commit | None) -> registry.PolicyV
         return registry.current(context.store, context.experiment)
     by_name = {version.name: version for version in registry.versions(context.store, context.experiment)}
     return by_name[existing.inputs["policy_version"]]
+
+
+def _agreed_inputs(context: Context, policy: registry.PolicyVersion) -> dict[str, str]:
+    """The inputs of this iteration's shards, under the limits of the first that is there."""
+    key, shards = context.key("rollouts"), range(context.config.collect.shards)
+    published = (commits.read_shard(context.store, key, shard=shard) for shard in shards)
+    there = next((manifest.inputs for manifest in published if manifest is not None), None)
+    return but_for_limits(shard_inputs(context, policy), there)
 
 
 def shard_inputs(context: Context, policy: registry.PolicyVersion) -> dict[str, str]:
@@ -200,7 +211,7 @@ def check_shards(context: Context, *, shards: int) -> None:
     """Before anything becomes visible: the lake's checks, then the budgets."""
     paths = {name: shard_paths(context, name, shards=shards) for name in ("conversations", "turns")}
     run_checks(paths, settings=context.duck)
-    check_rollouts(context, paths["conversations"])
+    check_rollouts(context, paths["conversations"], shard=None)
 
 
 def shard_paths(context: Context, table: str, *, shards: int) -> list[Path]:

@@ -18,6 +18,7 @@ from tasks.collect import rollout_tables
 from tasks.config_engine import engine_inputs
 from tasks.context import Context, StageResult, finished
 from tasks.holding import Part, hold
+from tasks.limits import but_for_limits
 from tasks.metrics import metrics_table
 from tasks.personas import check_known, deal
 from tasks.scenario_files import file_inputs
@@ -26,7 +27,7 @@ from tasks.second_family import SECOND, family, family_scenarios
 
 def run(context: Context) -> StageResult:
     """Hold every arm's conversations on this iteration's evaluation scenarios and commit them together."""
-    arms = evaluation_arms(context)
+    existing, arms = context.find("evaluation"), evaluation_arms(context)
     parents = {role: context.read("policy", version.iteration).digest for role, version in arms.items()}
     inputs = {
         **context.config.section("domain", "model", "sampling", "evaluate"),
@@ -36,8 +37,8 @@ def run(context: Context) -> StageResult:
         "seed": str(context.config.seed),
         **{role: version.name for role, version in arms.items()},
     }
-    existing = context.find("evaluation")
     if existing is not None:
+        inputs = but_for_limits(inputs, existing.inputs)
         commits.check_inputs(existing, parents=parents, inputs=inputs, store=context.store)
         return finished("evaluate", existing, resumed=True)
     tables = evaluation_tables(context, arms)

@@ -16,6 +16,7 @@ from tasks.context import Context, StageResult, finished
 from tasks.evaluate import evaluation_arms
 from tasks.from_logs import REMEDY, check_reachable
 from tasks.kept import fitting, kept_conversations, labelled
+from tasks.limits import but_for_limits
 from tasks.metrics import figures_of, metrics_table
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def run(context: Context) -> StageResult:
     }
     existing = context.find("evaluation")
     if existing is not None:
+        inputs = but_for_limits(inputs, existing.inputs)
         commits.check_inputs(existing, parents=parents, inputs=inputs, store=context.store)
         return finished("evaluate", existing, resumed=True)
     figures = evidence(context, arms)

@@ -42,7 +42,7 @@ def check_enough(config: Config) -> None:
             raise ConfigError(
                 f"{key} asks for {count} users, and {there} logged conversations of {split.value} tasks "
                 "begin with one: ask for fewer, or bring more logs (curate.heldout_permille says how many "
-                "tasks are unseen)"
+                "tasks are unseen; who says word for word what somebody of a seen task says is not unseen)"
             )
 
 

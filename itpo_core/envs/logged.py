@@ -1,7 +1,8 @@
 """Users out of a log file of no domain: each begins as a logged user did, and wants what he wanted.
 
 Nothing here speaks or scores. A language model plays the user and another one judges: `LlmUsers` and
-`LlmJudges` on top of this. Scenarios whose tasks were held out are the unseen ones.
+`LlmJudges` on top of this. Scenarios whose tasks were held out are the unseen ones, unless somebody of the
+other tasks begins and goes on in the same words: what he wants is trained on, whatever his task is called.
 """
 
 import json
@@ -14,7 +15,7 @@ from itpo_core.envs.base import Reply
 from itpo_core.identifiers import stable_id
 from itpo_core.types import Message, Outcome, Role, Scenario, Split, StopReason, Unscored
 
-NAME, VERSION = "logs", "1"
+NAME, VERSION = "logs", "2"
 MOST_TOLD, LONGEST = 6, 400  # later messages of the logged user in a brief, characters of each
 NO_RULE = "logs of no domain have no rule that scores"
 
@@ -65,12 +66,10 @@ class LoggedEnvironment:
 
     @cached_property
     def _pool(self) -> dict[Split, list[Scenario]]:
-        found: dict[Split, list[Scenario]] = {Split.SEEN: [], Split.UNSEEN: []}
-        for talk in self._talks():
-            scenario = scenario_of(talk)
-            if scenario is not None:
-                found[scenario.split].append(scenario)
-        return found
+        made = [made for talk in self._talks() if (made := scenario_of(talk)) is not None]
+        trained_on = {each.latent_json for each in made if each.split is Split.SEEN}
+        unseen = [each for each in made if each.split is Split.UNSEEN and each.latent_json not in trained_on]
+        return {Split.SEEN: [each for each in made if each.split is Split.SEEN], Split.UNSEEN: unseen}
 
 
 @dataclass(frozen=True, slots=True)

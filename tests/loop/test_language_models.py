@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from storage import commits
 from storage.deep_verification import verify_deep
 from tasks import report
-from tasks.budgets import FailureBudgetError
+from tasks.refusals import FailureBudgetError
 from tests.itpo_core.envs.sales_brains import brain
 from tests.llm_server import Deed, Misdeeds, serving
 from tests.loop.model_loop import (
@@ -76,6 +77,23 @@ def test_past_the_budget_it_stops_before_anything_trains(start: Path, tmp_path: 
 
     context = context_of(lake, 1, {})
     assert [kind for kind in KINDS if context.find(kind) is not None] == []
+    assert commits.read_shard(context.store, context.key("rollouts"), shard=0) is None
+
+
+def test_after_a_bad_hour_the_same_run_goes_on(start: Path, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    shutil.copytree(start / "lake", lake)
+    bad = Misdeeds(chances={Deed.QUOTA: 0.9}, seed=5)
+    with serving(brain, bad) as server, pytest.raises(FailureBudgetError):
+        run_iteration(lake, 1, places_of(server))
+
+    with serving(brain) as server:
+        run_iteration(lake, 1, {**places_of(server), "collect__failure_budget": 0.1})
+    again = run_iteration(lake, 1, {"evaluate__contamination": "report"})
+
+    assert again["collect"] == again["evaluate"] == {}  # found there: another limit is no other iteration
+    healed, clean = (context_of(each, 1, {}).read("rollouts") for each in (lake, start / "clean"))
+    assert [entry.data_digest for entry in healed.files] == [entry.data_digest for entry in clean.files]
 
 
 def test_a_judge_who_abstains_too_often_stops_it_too(start: Path, tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ from itpo_core.types import Conversation, ModelCall, Scored, StopReason
 from storage import commits
 from storage.rows import Table
 from tasks import simulators
-from tasks.budgets import FailureBudgetError, call_figures, check_evaluation, check_rollouts
+from tasks.budgets import call_figures, check_evaluation, check_rollouts
 from tasks.cassettes import path_of, read_tape, tape_of
 from tasks.config import Config, ConfigError
 from tasks.context import Context
 from tasks.records import Lineage, call_rows
+from tasks.refusals import FailureBudgetError
 from tasks.report_models import cost
 from tests.itpo_core.envs.sales_scenes import laptop_scenario
 from tests.loop.tiny import tiny_config
@@ -127,13 +128,26 @@ def test_budgets_count_what_broke_and_what_nobody_scored(tmp_path: Path) -> None
     paths = published(strict, conversations(["ok", "ok", "failed", "unscored"]))
 
     with pytest.raises(FailureBudgetError, match=r"1 of 4 .* failed, over collect\.failure_budget = 20%"):
-        check_rollouts(strict, paths)
+        check_rollouts(strict, paths, shard=None)
     patient = Context(
         tiny_config(tmp_path / "lake", collect__failure_budget=0.3, collect__unscored_budget=0.2), 1
     )
     with pytest.raises(FailureBudgetError, match=r"1 of 4 .* have no outcome.*the judge abstained"):
-        check_rollouts(patient, paths)
-    check_rollouts(Context(tiny_config(tmp_path / "lake", collect__failure_budget=0.25), 1), paths)
+        check_rollouts(patient, paths, shard=None)
+    check_rollouts(
+        Context(tiny_config(tmp_path / "lake", collect__failure_budget=0.25), 1), paths, shard=None
+    )
+
+
+def test_what_is_over_a_budget_names_its_shard_and_the_causes_by_how_often_they_came(tmp_path: Path) -> None:
+    context = Context(tiny_config(tmp_path / "lake"), 1)
+
+    with pytest.raises(FailureBudgetError) as told:
+        check_rollouts(context, conversations(["failed", "failed", "ok"]), shard=1)
+
+    assert "rollouts/0001, shard 1: 2 of 3 conversations failed" in str(told.value)
+    assert "(2 times judge_timeout: slow)" in str(told.value)
+    assert "run the same again, which asks anew" in str(told.value)
 
 
 def test_an_arm_of_an_evaluation_has_a_budget_too(tmp_path: Path) -> None:
@@ -162,6 +176,16 @@ def test_calls_are_rows_numbered_by_their_part_and_summed() -> None:
         2,
     )
     assert (figures["judge_tries"], figures["cost_usd"]) == (5, 0.5)
+
+
+def test_where_no_price_is_known_no_cost_is_told_instead_of_zero() -> None:
+    rows = [{"iteration": 1, "conversation_id": "c0", "call_index": 0, "who": "user", "status": "answered",
+             "cost_usd": None}]  # fmt: skip
+
+    figures = call_figures(Context(config(), 1), rows_of("calls", rows))
+
+    assert figures["user_price_unknown"] == 1
+    assert "cost_usd" not in figures
 
 
 @pytest.mark.parametrize(

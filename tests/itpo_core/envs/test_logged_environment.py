@@ -19,6 +19,10 @@ SAID = (
 )
 
 
+def said_by(opening: str) -> tuple[Message, ...]:
+    return (SAID[0], Message(USER, opening), *SAID[2:])
+
+
 def environment(*talks: LoggedTalk) -> LoggedEnvironment:
     return LoggedEnvironment(lambda: talks, 2)
 
@@ -35,7 +39,7 @@ def test_a_user_begins_as_the_logged_one_did_and_wants_what_he_wanted() -> None:
 
 
 def test_only_held_out_conversations_are_unseen() -> None:
-    talks = [LoggedTalk(f"task {n}", SAID, held_out=n > 2) for n in range(5)]
+    talks = [LoggedTalk(f"task {n}", said_by(f"Lamp {n} is out."), held_out=n > 2) for n in range(5)]
 
     given = environment(*talks)
     seen, unseen = (given.scenarios(split, count=given.count(split), seed=1) for split in Split)
@@ -43,6 +47,17 @@ def test_only_held_out_conversations_are_unseen() -> None:
     assert {scenario.scenario_id for scenario in seen} == {"task 0", "task 1", "task 2"}
     assert {scenario.scenario_id for scenario in unseen} == {"task 3", "task 4"}
     assert {scenario.split for scenario in unseen} == {Split.UNSEEN}
+
+
+def test_who_wants_word_for_word_what_a_seen_user_wants_is_not_unseen() -> None:
+    talks = [LoggedTalk("a", SAID, held_out=False), LoggedTalk("b", SAID, held_out=True),
+             LoggedTalk("c", said_by("The bulb broke."), held_out=True)]  # fmt: skip
+
+    given = environment(*talks)
+
+    assert given.count(Split.UNSEEN) == 1
+    assert [each.scenario_id for each in given.scenarios(Split.UNSEEN, count=1, seed=0)] == ["c"]
+    assert [each.scenario_id for each in given.scenarios(Split.SEEN, count=1, seed=0)] == ["a"]
 
 
 def test_equal_seeds_draw_equally_and_nobody_twice() -> None:
