@@ -47,7 +47,9 @@ def why(
 
 def where(
     *,
-    conversation: Annotated[str, typer.Argument(help="Its id, or at least six characters of it.")],
+    conversation: Annotated[
+        str, typer.Argument(help="Its id, six characters of it or more, or its id in the log.")
+    ],
     as_json: JsonOption = False,
     config: ConfigOption = DEFAULT_CONFIG,
     experiment: ExperimentOption = None,

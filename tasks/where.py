@@ -14,6 +14,7 @@ from tasks.text_tree import Branch, print_tree
 
 SHORTEST_PREFIX = 6
 SUGGESTED = 3
+LISTED = 20  # at most, by each of the two queries
 RELATIONS = {
     "direct": "its weights were trained on it",
     "reward": "the reward model of its credit read it",
@@ -23,7 +24,8 @@ RELATIONS = {
 
 
 def run(options: Options, conversation: str, *, as_json: bool) -> None:
-    """Print everything that became of a conversation, given by its id or at least six characters of it."""
+    """Print everything that became of a conversation, given by its id, at least six characters of it, or the
+    id that it had in the log."""
     desk = open_desk(options)
     trail = trail_of(desk, find_conversation(desk, conversation))
     if as_json:
@@ -33,27 +35,34 @@ def run(options: Options, conversation: str, *, as_json: bool) -> None:
 
 
 def find_conversation(desk: Desk, text: str) -> str:
-    """The one id that is, or starts with, the text; MissingConversation lists what it may have been."""
+    """The one conversation whose id is, or starts with, the text, or that had it as its id in the log.
+
+    MissingConversation lists what it may have been.
+    """
     found = desk.rows("ids", {"text": text})
-    matching = [str(row["conversation_id"]) for row in found if row["matches"]]
-    if text in matching:
+    begun = [str(row["conversation_id"]) for row in found if row["matches"]]
+    if text in begun:
         return text
-    if matching and len(text) < SHORTEST_PREFIX:
-        raise MissingConversation(
-            f"{text!r} is too short: give at least {SHORTEST_PREFIX} characters of the id"
-        )
+    logged = [str(row["conversation_id"]) for row in desk.rows("logged", {"text": text})]
+    matching = sorted({*logged, *(begun if len(text) >= SHORTEST_PREFIX else [])})
     if len(matching) == 1:
         return matching[0]
     if matching:
         raise MissingConversation(
-            f"{text!r} may be any of {len(matching)}{' or more' if len(matching) == len(found) else ''}: "
-            f"{', '.join(matching)}; give more of the id"
+            f"{text!r} may be any of {len(matching)}{' or more' if len(matching) >= LISTED else ''}: "
+            f"{', '.join(matching)}; give more of the id, or a whole one"
+        )
+    if begun:
+        raise MissingConversation(
+            f"{text!r} is too short: give at least {SHORTEST_PREFIX} characters of the id, or the whole id "
+            "that it has in the log"
         )
     near = ", ".join(str(row["conversation_id"]) for row in found[:SUGGESTED])
     similar = f"; similar are {near}" if near else ""
     raise MissingConversation(
-        f"experiment {desk.experiment} holds no conversation {text!r}{similar}. What was forgotten is in no "
-        "dataset any more; another experiment is named with --experiment"
+        f"experiment {desk.experiment} holds no conversation {text!r}, and its logs gave none this id"
+        f"{similar}. What was forgotten is in no dataset any more; another experiment is named with "
+        "--experiment"
     )
 
 
