@@ -12,9 +12,11 @@ from itpo_core.fidelity_distances import (
     Floats,
     counted,
     halves,
+    part_where_any,
     quantile_edges,
     resampled,
     survivors,
+    totals,
 )
 from itpo_core.fidelity_features import (
     ACTS,
@@ -22,9 +24,13 @@ from itpo_core.fidelity_features import (
     ACTS_TITLE,
     DISAGREEMENT,
     FEATURES,
+    REFUSALS_CHANGE,
     Feature,
     Reference,
     Scale,
+    change_of,
+    disagrees,
+    of_answers,
     reference_of,
 )
 from itpo_core.fidelity_talks import Exchange, Talk
@@ -101,12 +107,16 @@ class TooFew:
 
 @dataclass(frozen=True, slots=True)
 class _Sides:
-    """One feature's counts of both sides over common bins, and its mean level."""
+    """One feature's counts of both sides over common bins, and its mean level.
+
+    `part`, of features of words: the share that it has in a conversation that holds any of it.
+    """
 
     feature: Feature
     logged_CB: Floats
     simulated_CB: Floats
     levels: tuple[float | None, float | None]
+    part: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,13 +198,13 @@ def _features(talks: Sequence[Talk], acts: Acts | None, *, refusing: Collection[
 
     def refuses(exchange: Exchange, reference: Reference) -> float | None:
         is_refusal = exchange.said is not None and acts(exchange.said) in refusing
-        return 1.0 if is_refusal else FEATURES[DISAGREEMENT].measure(exchange, reference)
+        return 1.0 if is_refusal else disagrees(exchange, reference)
 
-    disagreement = replace(FEATURES[DISAGREEMENT], measure=refuses)
     return {
         **FEATURES,
-        DISAGREEMENT: disagreement,
-        ACTS: Feature(ACTS_TITLE, Scale.JENSEN_SHANNON, kind, ACTS_FAULT, ACTS_FAULT),
+        DISAGREEMENT: replace(FEATURES[DISAGREEMENT], values=of_answers(refuses)),
+        REFUSALS_CHANGE: replace(FEATURES[REFUSALS_CHANGE], values=change_of(refuses)),
+        ACTS: Feature(ACTS_TITLE, Scale.JENSEN_SHANNON, of_answers(kind), ACTS_FAULT, ACTS_FAULT),
     }
 
 
@@ -202,26 +212,31 @@ def _sides(
     feature: Feature, logged: Sequence[Talk], simulated: Sequence[Talk], *, reference: Reference
 ) -> _Sides | str:
     """Both sides counted; the reason in words where one of them says too little."""
-    values = [_values(feature, side, reference) for side in (logged, simulated)]
+    values = [[feature.values(talk, reference) for talk in side] for side in (logged, simulated)]
     flat = [np.array([value for each in side for value in each]) for side in values]
     if min(map(len, flat)) < MIN_ANSWERS:
-        return f"{len(flat[0])} logged and {len(flat[1])} simulated answers; {MIN_ANSWERS} of each are needed"
-    edges = _edges(feature.scale, flat[0], np.concatenate(flat))
-    logged_CB, simulated_CB = (counted(side, edges) for side in values)
+        sizes = f"{len(flat[0])} logged and {len(flat[1])} simulated {feature.unit}"
+        return f"{sizes}; {MIN_ANSWERS} of each are needed"
+    logged_CB, simulated_CB = _tables(feature.scale, values, flat=flat)
     levels = (_level(feature.scale, flat[0], logged_CB), _level(feature.scale, flat[1], simulated_CB))
-    return _Sides(feature, logged_CB, simulated_CB, levels)
+    is_of_words = feature.scale is Scale.WORDS
+    part = part_where_any(np.concatenate([logged_CB, simulated_CB])) if is_of_words else None
+    return _Sides(feature, logged_CB, simulated_CB, levels, part)
 
 
-def _values(feature: Feature, talks: Sequence[Talk], reference: Reference) -> list[list[float]]:
-    found = [[feature.measure(each, reference) for each in talk] for talk in talks]
-    return [[value for value in row if value is not None] for row in found]
+def _tables(scale: Scale, values: Sequence[list[list[float]]], *, flat: Sequence[Floats]) -> list[Floats]:
+    """What each conversation of either side holds, as the distance of the scale takes it."""
+    if scale is Scale.CHANGE:
+        return [totals(side) for side in values]
+    edges = _edges(scale, flat[0], np.concatenate(flat))
+    return [counted(side, edges) for side in values]
 
 
 def _edges(scale: Scale, logged_N: Floats, both_N: Floats) -> Floats:
     """Quantiles of a number; one bin for each value of anything else, in pairs for going on and ending."""
     if scale is Scale.KOLMOGOROV:
         return quantile_edges(logged_N)
-    last = int(both_N.max()) if scale is not Scale.SHARES else 1
+    last = 1 if scale in (Scale.SHARES, Scale.WORDS) else int(both_N.max())
     if scale in (Scale.SURVIVAL, Scale.HAZARD):
         last |= 1
     return np.arange(last, dtype=np.float64) + np.float64(0.5)
@@ -251,6 +266,8 @@ def _none(_: Floats, __: Floats) -> float | None:
 LEVELS: Mapping[Scale, Callable[[Floats, Floats], float | None]] = {
     Scale.KOLMOGOROV: _mean,
     Scale.SHARES: _mean,
+    Scale.WORDS: _mean,
+    Scale.CHANGE: _mean,
     Scale.JENSEN_SHANNON: _none,
     Scale.SURVIVAL: _mean_turns,
     Scale.HAZARD: _chance_of_ending,
@@ -261,8 +278,7 @@ def _finding(name: str, sides: _Sides, draw: _Draws, *, alarms: float) -> Findin
     feature, logged_CB, simulated_CB = sides.feature, sides.logged_CB, sides.simulated_CB
     distance = DISTANCES[feature.scale]
     null_D = distance(draw.halves_DC[0] @ logged_CB, draw.halves_DC[1] @ logged_CB)
-    # What was never seen in n conversations may still happen in 3 of n (95 %): the rule of three.
-    limit = max(float(np.quantile(null_D, 1 - alarms)), 3 / draw.half)
+    limit = max(float(np.quantile(null_D, 1 - alarms)), _unseen(sides.part, alarms=alarms) / draw.half)
     drawn_D = distance(draw.logged_DC @ logged_CB, draw.simulated_DC @ simulated_CB)
     lower, upper = np.quantile(drawn_D, [0.025, 0.975])
     found = float(distance(logged_CB.sum(axis=0)[None], simulated_CB.sum(axis=0)[None])[0])
@@ -278,6 +294,15 @@ def _finding(name: str, sides: _Sides, draw: _Draws, *, alarms: float) -> Findin
         limit=limit,
         fault=None if found <= limit else _fault(feature, sides.levels),
     )
+
+
+def _unseen(part: float | None, *, alarms: float) -> float:
+    """Of how many conversations something may be that was never seen in them.
+
+    Three (95 %): the rule of three. Slips of the typing are mostly never seen, so by chance they may be as
+    seldom as everything else, and of the words of such a conversation they are but a `part`.
+    """
+    return 3.0 if part is None else -math.log(alarms) * part
 
 
 def _fault(feature: Feature, levels: tuple[float | None, float | None]) -> str:

@@ -30,6 +30,11 @@ def counted(values: list[list[float]], edges: Floats) -> Floats:
     return counts_CB
 
 
+def totals(values: list[list[float]]) -> Floats:
+    """totals_C2: how many values each conversation has, and their sum."""
+    return np.array([[len(each), sum(each)] for each in values], dtype=np.float64)
+
+
 def kolmogorov(first_DB: Floats, second_DB: Floats) -> Floats:
     """Largest difference of the cumulative shares, between bins; of two bins that of their shares."""
     gaps_DB = np.cumsum(_shares(first_DB), axis=1) - np.cumsum(_shares(second_DB), axis=1)
@@ -55,9 +60,16 @@ def hazard(first_DB: Floats, second_DB: Floats) -> Floats:
     return (gaps_DK * weights_DK).sum(axis=1) / np.maximum(weights_DK.sum(axis=1), 1.0)
 
 
+def mean_difference(first_D2: Floats, second_D2: Floats) -> Floats:
+    """Difference of the means, of (how many, sum); the mean of none is 0."""
+    return np.abs(_means(first_D2) - _means(second_D2))
+
+
 DISTANCES: Mapping[Scale, Distance] = {
     Scale.KOLMOGOROV: kolmogorov,
     Scale.SHARES: kolmogorov,
+    Scale.WORDS: kolmogorov,
+    Scale.CHANGE: mean_difference,
     Scale.JENSEN_SHANNON: jensen_shannon,
     Scale.SURVIVAL: survival,
     Scale.HAZARD: hazard,
@@ -82,6 +94,16 @@ def halves(conversations: int, *, half: int, draws: int, seed: int) -> tuple[Flo
     first_DC = places_DC < half
     second_DC = (places_DC >= half) & (places_DC < 2 * half)
     return first_DC.astype(np.float64), second_DC.astype(np.float64)
+
+
+def part_where_any(counts_C2: Floats) -> float:
+    """Of the conversations that hold any of it, the share that it has; 1 where none does."""
+    held_C2 = counts_C2[counts_C2[:, 1] > 0]
+    return float(held_C2[:, 1].sum() / held_C2.sum()) if len(held_C2) else 1.0
+
+
+def _means(totals_D2: Floats) -> Floats:
+    return np.asarray(totals_D2[:, 1] / np.maximum(totals_D2[:, 0], 1.0), dtype=np.float64)
 
 
 def _shares(counts_DB: Floats) -> Floats:

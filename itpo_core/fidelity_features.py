@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
+from itpo_core.fidelity_spelling import Spelling, is_slip, is_spelled, spelling_of
 from itpo_core.fidelity_talks import Exchange, Talk, words_of
+from itpo_core.statistics import auc
 
 QUESTION_MARKS = frozenset("?\uff1f\u061f\u037e\u055e\u1367")
 # Words by which people refuse, contradict or are not sure, in the languages that logs are mostly in.
@@ -37,6 +39,8 @@ class Scale(StrEnum):
 
     KOLMOGOROV = "Kolmogorov-Smirnov"
     SHARES = "difference of shares"
+    WORDS = "difference of shares of words"
+    CHANGE = "difference of mean chances"
     JENSEN_SHANNON = "Jensen-Shannon (bits)"
     SURVIVAL = "largest difference of the survival curves"
     HAZARD = "mean difference of the hazards by turn"
@@ -44,8 +48,8 @@ class Scale(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """How users and assistants of some logs speak: log-probabilities by word, and words (and pairs of words)
-    without content.
+    """How users and assistants of some logs speak: log-probabilities by word, words (and pairs of words)
+    without content, and how words are spelled.
     """
 
     user: Mapping[str, float]
@@ -53,25 +57,59 @@ class Reference:
     unknown_user: float
     unknown_assistant: float
     common: frozenset[str]
+    spelling: Spelling
 
 
 # The value of one answer; None where the feature says nothing about it.
 Measure = Callable[[Exchange, Reference], float | None]
+# All values of one conversation.
+Values = Callable[[Talk, Reference], list[float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
     """One feature: its name for people, its scale, and what is wrong with users who have more or less of it.
 
-    `none` names the fault of those who have none of it, where that has a name of its own.
+    `none` names the fault of those who have none of it, where that has a name of its own; `unit` is what has
+    a value.
     """
 
     title: str
     scale: Scale
-    measure: Measure
+    values: Values
     more: str
     less: str
     none: str = ""
+    unit: str = "answers"
+
+
+def of_answers(measure: Measure) -> Values:
+    """The value of every answer of which there is one."""
+
+    def values(talk: Talk, reference: Reference) -> list[float]:
+        found = [measure(each, reference) for each in talk]
+        return [value for value in found if value is not None]
+
+    return values
+
+
+def change_of(measure: Measure) -> Values:
+    """How a user changes: the chance that a later answer has more of it than an earlier one, ties half.
+
+    Of all pairs of one answer in the first and one in the second half of what he heard (of an odd number the
+    middle one belongs to neither): one half for somebody who stays as he began, whatever he is like. No value
+    for a conversation in which a half has none.
+    """
+
+    def values(talk: Talk, reference: Reference) -> list[float]:
+        half = len(talk) // 2
+        sides = [(each, False) for each in talk[:half]] + [(each, True) for each in talk[len(talk) - half :]]
+        found = [(measure(each, reference), is_later) for each, is_later in sides]
+        said = [(value, is_later) for value, is_later in found if value is not None]
+        chance = auc([value for value, _ in said], [is_later for _, is_later in said])
+        return [] if chance is None else [chance]
+
+    return values
 
 
 def reference_of(talks: Sequence[Talk]) -> Reference:
@@ -86,6 +124,7 @@ def reference_of(talks: Sequence[Talk]) -> Reference:
         unknown_user=-math.log(user.total() + len(known) + 1),
         unknown_assistant=-math.log(assistant.total() + len(known) + 1),
         common=frozenset(gram for gram, count in met.items() if count > COMMON * len(talks)),
+        spelling=spelling_of(user + assistant),
     )
 
 
@@ -118,7 +157,8 @@ def _asks(exchange: Exchange, _: Reference) -> float | None:
     return None if exchange.said is None else float(bool(QUESTION_MARKS & set(exchange.said)))
 
 
-def _disagrees(exchange: Exchange, _: Reference) -> float | None:
+def disagrees(exchange: Exchange, _: Reference) -> float | None:
+    """Whether a word of the answer refuses, contradicts or is not sure."""
     if exchange.said is None:
         return None
     negated = NEGATIONS.intersection(words_of(exchange.said)) or _CONTRACTED.search(exchange.said)
@@ -179,38 +219,71 @@ def _ends_on_confirmation(exchange: Exchange, reference: Reference) -> float | N
     return float(exchange.ends) if repeated - reference.common else None
 
 
-DISAGREEMENT = "disagreement"
+def _slips(talk: Talk, reference: Reference) -> list[float]:
+    """Of every word that is long enough to be judged, whether it looks mistyped."""
+    return [
+        float(is_slip(word, reference.spelling, heard=heard))
+        for each in talk
+        for heard in [frozenset(words_of(each.heard))]
+        for word in words_of(each.said or "")
+        if is_spelled(word)
+    ]
+
+
+PERSONS = "conversations with two halves"
+DISAGREEMENT, REFUSALS_CHANGE = "disagreement", "refusals_change"
 FEATURES: Mapping[str, Feature] = {
     "turns": Feature(
-        "answers until the end", Scale.SURVIVAL, _when, "stays too long", "leaves too soon"
+        "answers until the end", Scale.SURVIVAL, of_answers(_when), "stays too long", "leaves too soon"
     ),
     "ending": Feature(
-        "ending, by turn", Scale.HAZARD, _when, "stops too soon", "stops too seldom", "never stops",
+        "ending, by turn", Scale.HAZARD, of_answers(_when),
+        "stops too soon", "stops too seldom", "never stops",
     ),
     "confirmation": Feature(
-        "ending at a question that repeats his words", Scale.SHARES, _ends_on_confirmation,
+        "ending at a question that repeats his words", Scale.SHARES, of_answers(_ends_on_confirmation),
         "stops on confirm", "goes on after a confirmation",
     ),
-    "length": Feature("words per message", Scale.KOLMOGOROV, _length, "long-winded", "too terse"),
-    "questions": Feature("messages that ask", Scale.SHARES, _asks, "asks too often", "asks too seldom"),
+    "length": Feature(
+        "words per message", Scale.KOLMOGOROV, of_answers(_length), "long-winded", "too terse"
+    ),
+    "questions": Feature(
+        "messages that ask", Scale.SHARES, of_answers(_asks), "asks too often", "asks too seldom"
+    ),
     DISAGREEMENT: Feature(
-        "messages that refuse or negate", Scale.SHARES, _disagrees, "too contrary", "too agreeable"
+        "messages that refuse or negate", Scale.SHARES, of_answers(disagrees), "too contrary", "too agreeable"
     ),
     "echo": Feature(
-        "words copied from the assistant's last message", Scale.KOLMOGOROV, _echo,
+        "words copied from the assistant's last message", Scale.KOLMOGOROV, of_answers(_echo),
         "copies the assistant", "does not take up the assistant's words",
     ),
     "role_flip": Feature(
-        "messages that an assistant would rather say", Scale.SHARES, _role_flip,
+        "messages that an assistant would rather say", Scale.SHARES, of_answers(_role_flip),
         "answers as the assistant", "speaks too unlike the assistant",
     ),
     "repeats_opening": Feature(
-        "messages that say the opening again", Scale.SHARES, _repeats_opening,
+        "messages that say the opening again", Scale.SHARES, of_answers(_repeats_opening),
         "repeats its opening", "repeats its opening too seldom",
     ),
     "repeats_itself": Feature(
-        "messages that say an earlier answer again", Scale.SHARES, _repeats_himself,
+        "messages that say an earlier answer again", Scale.SHARES, of_answers(_repeats_himself),
         "repeats itself", "repeats itself too seldom",
+    ),
+    "typos": Feature(
+        "words that look mistyped", Scale.WORDS, _slips,
+        "mistypes too often", "mistypes too seldom", "never mistypes", unit="words",
+    ),
+    "length_change": Feature(
+        "later messages longer than earlier ones", Scale.CHANGE, change_of(_length),
+        "turns long-winded", "turns terse", unit=PERSONS,
+    ),
+    "questions_change": Feature(
+        "asking later rather than earlier", Scale.CHANGE, change_of(_asks),
+        "begins to ask", "gives up asking", unit=PERSONS,
+    ),
+    REFUSALS_CHANGE: Feature(
+        "refusing later rather than earlier", Scale.CHANGE, change_of(disagrees),
+        "turns contrary", "turns agreeable", unit=PERSONS,
     ),
 }  # fmt: skip
 ACTS = "acts"

@@ -2,9 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from random import Random
 
 from itpo_core.envs.base import Environment, Reply, UserSimulator
+from itpo_core.envs.dice import pick
 from itpo_core.envs.user_acts import Acts
+from itpo_core.fidelity_talks import words_of
+from itpo_core.identifiers import derive_seed
 from itpo_core.types import Failure, Message, Outcome, Role, Scenario, Split, StopReason
 
 # What a bad user makes of the faithful answer, given what was said: a function, picked from a table.
@@ -12,6 +16,7 @@ Spoil = Callable[[Sequence[Message], Reply], Reply]
 # What a user has told so far, in words that somebody may repeat to him.
 Facts = Callable[[Sequence[Message]], list[str]]
 LIKES = "nice , thanks for asking ."
+STAYS, MISTYPED = 3, 0.06  # answers like anybody; share of words
 AGREEING = frozenset({"fact", "has", "right_step", "small_talk"})
 
 
@@ -90,12 +95,50 @@ def answers_as_the_assistant(asks: str) -> Spoil:
     return lambda messages, reply: reply if reply.text is None else Reply(asks, reply.stop)
 
 
+def turns_terse(messages: Sequence[Message], reply: Reply) -> Reply:
+    """Answers like anybody three times, and with a single word from then on."""
+    turns = sum(each.role is Role.ASSISTANT for each in messages)
+    return reply if turns <= STAYS else is_terse(messages, reply)
+
+
+def is_terse(messages: Sequence[Message], reply: Reply) -> Reply:
+    """Says the last word of what he would have said."""
+    return reply if reply.text is None else Reply(words_of(reply.text)[-1], reply.stop)
+
+
+def mistypes(share: float, *, seed: int = 0) -> Spoil:
+    """Mistypes this share of his words of three letters and more, anywhere in the word."""
+
+    def spoil(messages: Sequence[Message], reply: Reply) -> Reply:
+        said = [each.content for each in messages]
+        random = Random(derive_seed(seed, "slips", *said, reply.text or ""))
+        words = (reply.text or "").split(" ")
+        typed = [
+            slipped(word, random) if len(word) >= 3 and word.isalpha() and random.random() < share else word
+            for word in words
+        ]
+        return reply if reply.text is None else Reply(" ".join(typed), reply.stop)
+
+    return spoil
+
+
+def slipped(word: str, random: Random) -> str:
+    """The word with a letter left out, doubled, changed with the next one, or another in its place."""
+    at = int(random.random() * (len(word) - 1))
+    before, letter, following, after = word[:at], word[at], word[at + 1], word[at + 2 :]
+    other = pick(random, "abcdefghijklmnopqrstuvwxyz")
+    typed = pick(random, [following, 2 * letter + following, following + letter, other + following])
+    return f"{before}{typed}{after}"
+
+
 FAULTS = (
     "too agreeable",
     "never stops",
     "stops on confirm",
     "repeats its opening",
     "answers as the assistant",
+    "turns terse",
+    "mistypes too often",
 )
 
 
@@ -107,5 +150,7 @@ def spoil_of(fault: str, *, acts: Acts, facts: Facts, asks: str) -> Spoil:
         "stops on confirm": stops_on_confirm(facts),
         "repeats its opening": repeats_its_opening,
         "answers as the assistant": answers_as_the_assistant(asks),
+        "turns terse": turns_terse,
+        "mistypes too often": mistypes(MISTYPED),
     }
     return spoils[fault]

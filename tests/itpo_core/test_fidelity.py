@@ -1,15 +1,17 @@
 """Simulated users against logged ones: planted faults are named, faithful users are not accused."""
 
+from collections.abc import Sequence
 from functools import cache
 
 import pytest
 
+from itpo_core.envs.base import Reply
 from itpo_core.envs.catalogue import ENVIRONMENTS
 from itpo_core.envs.user_acts import REFUSING
 from itpo_core.fidelity import LOGS_NEEDED, MIN_HALF, Fidelity, TooFew, compare
 from itpo_core.fidelity_talks import Talk
-from itpo_core.types import Conversation
-from tests.itpo_core.bad_users import FAULTS, SpoiltEnvironment, spoil_of
+from itpo_core.types import Conversation, Message, Role
+from tests.itpo_core.bad_users import FAULTS, STAYS, SpoiltEnvironment, is_terse, mistypes, spoil_of
 from tests.itpo_core.fidelity_scenes import Scene, in_their_place, scene, talks
 
 
@@ -57,7 +59,7 @@ def test_faithful_users_in_the_logged_users_place_are_not_accused(domain: str) -
     found = judged(in_their_place(logged(domain), scene(domain).environment, seed=3), domain=domain)
 
     assert (found.index, found.faults, found.unjudged) == (1.0, (), ())
-    assert len(found.findings) == 11
+    assert len(found.findings) == 15
     assert all(each.lower <= each.distance <= each.upper for each in found.findings)
 
 
@@ -66,6 +68,43 @@ def test_other_conversations_of_the_same_users_and_talker_are_not_accused(domain
     found = judged(talks(scene(domain).logs(4)), domain=domain)
 
     assert found.faults == ()
+
+
+def test_somebody_who_is_terse_from_the_beginning_does_not_turn_terse() -> None:
+    environment = SpoiltEnvironment(scene("sales").environment, is_terse)
+
+    found = judged(in_their_place(logged(), environment, seed=2))
+
+    assert "too terse" in found.faults
+    assert not {"turns terse", "turns long-winded"} & set(found.faults)
+
+
+def evades_later(messages: Sequence[Message], reply: Reply) -> Reply:
+    """Puts off whatever he is asked for from his fourth answer on, without a word that negates."""
+    is_late = sum(each.role is Role.ASSISTANT for each in messages) > STAYS
+    return Reply("hmm let me think about it .", reply.stop) if is_late and reply.text else reply
+
+
+def test_somebody_who_refuses_later_by_the_kind_of_his_answers_turns_contrary() -> None:
+    environment = SpoiltEnvironment(scene("sales").environment, evades_later)
+
+    found = judged(in_their_place(logged(), environment, seed=2))
+
+    assert "turns contrary" in found.faults
+
+
+def test_users_who_never_mistype_are_named_where_logged_ones_do_and_those_who_do_are_not() -> None:
+    where = scene("math")
+    spoken = where.logs(1, environment=SpoiltEnvironment(where.environment, mistypes(0.1)))
+    alike = SpoiltEnvironment(where.environment, mistypes(0.1, seed=1))
+
+    careful, careless = (
+        found_in(where, talks(spoken), in_their_place(spoken, users, seed=2), seed=2)
+        for users in (where.environment, alike)
+    )
+
+    assert "never mistypes" in careful.faults
+    assert careless.faults == ()
 
 
 @pytest.mark.e2e

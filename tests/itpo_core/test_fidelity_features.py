@@ -1,6 +1,7 @@
 """What is read off single answers, and the distances on numbers that can be checked by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,21 +14,26 @@ from itpo_core.fidelity_distances import (
     hazard,
     jensen_shannon,
     kolmogorov,
+    mean_difference,
+    part_where_any,
     resampled,
     survival,
     survivors,
+    totals,
 )
 from itpo_core.fidelity_features import FEATURES, Reference, log_ratio, reference_of
+from itpo_core.fidelity_spelling import Spelling, spelling_of
 from itpo_core.fidelity_talks import Exchange, replayed, talk_of, words_of
 from itpo_core.types import Message, Role, StopReason
 
 USER, ASSISTANT = Role.USER, Role.ASSISTANT
 HELLO = (Message(USER, "hi i need a bike ."), Message(ASSISTANT, "which color ?"))
-NOBODY = Reference({}, {}, -1.0, -1.0, frozenset())
+NOBODY = Reference({}, {}, -1.0, -1.0, frozenset(), Spelling())
 
 
 def value(name: str, said: str | None, *, heard: str = "", before: tuple[str, ...] = (), ends: bool = False):
-    return FEATURES[name].measure(Exchange(2, heard, said, ends, before), NOBODY)
+    found = FEATURES[name].values((Exchange(2, heard, said, ends, before),), NOBODY)
+    return found[0] if found else None
 
 
 def test_every_answer_is_an_exchange_and_a_chosen_end_is_one_too() -> None:
@@ -106,13 +112,13 @@ def test_only_questions_with_the_users_own_words_ask_for_confirmation() -> None:
 
 
 def test_where_every_word_is_common_a_pair_of_words_asks_for_confirmation() -> None:
-    common = Reference({}, {}, -1.0, -1.0, frozenset({"fever", "yes", "have", "you"}))
-    measure, before = FEATURES["confirmation"].measure, ("hi doctor", "fever yes")
+    common = Reference({}, {}, -1.0, -1.0, frozenset({"fever", "yes", "have", "you"}), Spelling())
+    values, before = FEATURES["confirmation"].values, ("hi doctor", "fever yes")
 
     again = Exchange(2, "fever yes , right ?", None, True, before)
     asked = Exchange(2, "yes , have you fever ?", "no", False, before)
 
-    assert (measure(again, common), measure(asked, common)) == (1.0, None)
+    assert (values((again,), common), values((asked,), common)) == ([1.0], [])
 
 
 def test_speech_is_the_assistants_where_its_words_are() -> None:
@@ -133,6 +139,55 @@ def test_kolmogorov_and_jensen_shannon_are_those_on_paper() -> None:
     assert kolmogorov(first, second)[0] == pytest.approx(0.5)
     assert jensen_shannon(first, first)[0] == 0.0
     assert jensen_shannon(np.array([[1.0, 0.0]]), np.array([[0.0, 3.0]]))[0] == pytest.approx(1.0)
+
+
+def exchanges(*said: str | None) -> tuple[Exchange, ...]:
+    return tuple(Exchange(turn, "and ?", text, text is None, ("hi",)) for turn, text in enumerate(said))
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        # Lengths 3, 1 then 2, 3: of the pairs 3-2, 3-3, 1-2, 1-3 two are longer later, one is as long.
+        (("i want red", "red", "red please", "no not red"), [2.5 / 4]),
+        (("red", "as long as you like it", "red"), [0.5]),  # the middle one belongs to neither half
+        (("a b", "a", None), []),  # his last answer is an end without words
+        (("a b", "a", "b", None), [0.25]),
+        (("red",), []),
+        ((), []),
+    ],
+)  # fmt: skip
+def test_how_somebody_changes_is_read_off_pairs_of_an_earlier_and_a_later_answer(
+    said: tuple[str | None, ...], expected: list[float]
+) -> None:
+    assert FEATURES["length_change"].values(exchanges(*said), NOBODY) == expected
+
+
+def test_a_change_in_asking_and_in_refusing_is_measured_alike() -> None:
+    talk = exchanges("which ?", "red", "no", "not that")
+
+    assert FEATURES["questions_change"].values(talk, NOBODY) == [0.25]
+    assert FEATURES["refusals_change"].values(talk, NOBODY) == [1.0]
+
+
+def test_of_words_that_are_long_enough_those_that_look_mistyped_are_counted() -> None:
+    reference = replace(NOBODY, spelling=spelling_of({"yellow": 5, "please": 9}))
+    (exchange,) = exchanges("yelow no pleease 12345 plse windmill")
+
+    # Long enough are yelow, pleease and windmill; 12345 has no letters.
+    assert FEATURES["typos"].values((exchange,), reference) == [1.0, 1.0, 0.0]
+    copied = replace(exchange, heard="a yelow one ?")
+    assert FEATURES["typos"].values((copied,), reference) == [0.0, 1.0, 0.0]
+
+
+def test_means_of_conversations_and_what_is_in_those_that_hold_any() -> None:
+    first = totals([[1.0, 0.0], [1.0], []])
+
+    assert first.tolist() == [[2.0, 1.0], [1.0, 1.0], [0.0, 0.0]]
+    assert mean_difference(first.sum(axis=0)[None], np.array([[4.0, 1.0]]))[0] == pytest.approx(2 / 3 - 1 / 4)
+    # Words that are no slips and slips: 2 of the 10 words of the second and third conversation.
+    assert part_where_any(np.array([[9.0, 0.0], [3.0, 1.0], [5.0, 1.0]])) == pytest.approx(0.2)
+    assert part_where_any(np.array([[9.0, 0.0]])) == 1.0
 
 
 def test_survival_counts_conversations_for_as_long_as_they_ran() -> None:

@@ -78,7 +78,9 @@ def test_the_page_of_the_logs_has_a_section_and_an_answer(logged: Context) -> No
 
     assert "Simulated users against the logs" in page
     assert "Do simulated users behave like logged ones?" in page
-    assert "of 10 features" in page or "of 11 features" in page
+    assert "of 14 features" in page or "of 15 features" in page
+    assert "words that look mistyped" in page
+    assert "later messages longer than earlier ones" in page
     assert report.render_pages(logged)["iteration-0000.html"] == page
 
 
