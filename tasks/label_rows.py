@@ -28,7 +28,7 @@ class Known:
 
     def match(self, label: Label, *, key: str) -> str | Refused:
         """The conversation that a label is about; refused where there is none, or no such turn of it."""
-        found = self.by_key.get(label.key, [])
+        found = self.by_key.get(label.key) or self.by_key.get(label.key.strip(), [])
         if not found:
             return Refused(
                 Refusal.UNMATCHED, f"no conversation has this {key!r}; it may be that of other logs"

@@ -21,6 +21,7 @@ from tasks.import_logs import SEARCHED
 from tasks.label_intake import Joined, Joining
 from tasks.label_rows import known_conversations
 from tasks.log_privacy import Privacy, privacy_of
+from tasks.records import Row
 
 if TYPE_CHECKING:
     from storage.rows import Table
@@ -66,8 +67,24 @@ class Logs:
         return {"rollouts": self.first.digest, **before}
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Files of outcomes that were read, before anything is committed.
+
+    `tables` are those of the import, with the outcomes and the quarantine of the newest revision; `changes`
+    the columns of conversations that are others than in the import. `adds` says whether a row tells something
+    that was not known: of nobody, of a conversation, or of how to settle what contradicts.
+    """
+
+    tables: "Mapping[str, Table]"
+    joined: Joined
+    changes: Mapping[str, Row]
+    adds: bool
+
+
 def run(context: Context) -> StageResult:
-    """Join the configured files; those that were joined before, in the same way, change nothing.
+    """Join the configured files; those that were joined before change nothing, nor do rows that say of the
+    same conversations what was said before.
 
     Raises NothingJoined, AlreadyLearnt, ConfigError for what is not there, LogFileError for an unknown kind.
     """
@@ -77,17 +94,25 @@ def run(context: Context) -> StageResult:
         new = {path: file for path, file in files.items() if not _was_joined(context, logs, file=file)}
         if not new:
             return finished(STAGE, logs.newest, resumed=True)
-        check_untaught(context)
-        # Where somebody wrote the next one and was killed, that one comes first.
-        killed = revisions.finish(context.store, logs.newest.key)
-        result = None if killed else revise(context, logs, new=new)
+        result = revise(context, logs, new=new)
         if result is not None:
             return result
 
 
 def revise(context: Context, logs: Logs, *, new: Files) -> StageResult | None:
-    """Commit the next revision; None where another joining was first and this one has to go on from it."""
-    tables, joined = _tables(context, logs, new=new)
+    """Commit the next revision; None where another joining was first and this one has to go on from it.
+
+    The newest is handed back where the files add nothing to it.
+    """
+    read = _read(context, logs, new=new)
+    if not read.adds:
+        told = commits.read_table(context.store, logs.newest, table="conversations")
+        return finished(STAGE, logs.newest, resumed=True, figures=figures(read.joined, told))
+    check_untaught(context)
+    # Where somebody wrote the next one and was killed, that one comes first.
+    if revisions.finish(context.store, logs.newest.key):
+        return None
+    tables = _tables(logs, read)
     told = {**_how(context), "files": dict(new.values())}
     inputs = {**logs.first.inputs, INPUT: json.dumps([*history(logs.newest), told], sort_keys=True)}
     try:
@@ -104,7 +129,7 @@ def revise(context: Context, logs: Logs, *, new: Files) -> StageResult | None:
         if is_first and not revisions.finish(context.store, logs.newest.key):
             raise
         return None
-    return finished(STAGE, commit, resumed=False, figures=figures(joined, tables["conversations"]))
+    return finished(STAGE, commit, resumed=False, figures=figures(read.joined, tables["conversations"]))
 
 
 def after_import(context: Context, imported: StageResult) -> StageResult:
@@ -176,27 +201,38 @@ def _how(context: Context) -> dict[str, object]:
     return {name: value for name, value in how.items() if name != "paths"}
 
 
-def _tables(context: Context, logs: Logs, *, new: Files) -> "tuple[dict[str, Table], Joined]":
-    from storage.rows import concat, to_table, with_changes
-
+def _read(context: Context, logs: Logs, *, new: Files) -> Reading:
     store = context.store
-    tables = {name: commits.read_table(store, logs.first, table=name) for name in _held(logs.first)}
-    told, quarantine = (
-        commits.read_table(store, logs.newest, table=name) for name in ("outcomes", "quarantine")
-    )
-    joining = _joining(context, logs, tables={**tables, "outcomes": told})
+    first = {name: commits.read_table(store, logs.first, table=name) for name in _held(logs.first)}
+    known = {name: commits.read_table(store, logs.newest, table=name) for name in ("outcomes", "quarantine")}
+    joining = _joining(context, logs, tables={**first, "outcomes": known["outcomes"]})
+    before = joining.changes()
     joined = joining.read({path: name for path, (name, _) in new.items()})
     if not joined.told:
         raise NothingJoined(_nothing(context, joined))
+    changes = joining.changes()
+    adds = (
+        changes != before
+        or joined.counts["duplicate"] < len(joined.told)
+        or (context.config.outcomes.newest_wins and not _newest_wins(logs.newest))
+        or not {row["raw"] for row in joined.refused} <= set(known["quarantine"]["raw"].to_pylist())
+    )
+    return Reading({**first, **known}, joined, changes, adds)
+
+
+def _tables(logs: Logs, read: Reading) -> "dict[str, Table]":
+    from storage.rows import concat, to_table, with_changes
+
     number = revisions.revision(logs.following)
-    place = {"experiment": context.experiment, "iteration": 0, "shard": 0, "joined": number}
-    rows = [{**place, **row} for row in joined.told]
+    place = {"experiment": logs.first.key.experiment, "iteration": 0, "shard": 0, "joined": number}
+    rows = [{**place, **row} for row in read.joined.told]
+    tables = read.tables
     return {
         **tables,
-        "conversations": with_changes("conversations", tables["conversations"], changes=joining.changes()),
-        "quarantine": concat([quarantine, to_table("quarantine", joined.refused)]),
-        "outcomes": concat([told, to_table("outcomes", rows)]),
-    }, joined
+        "conversations": with_changes("conversations", tables["conversations"], changes=read.changes),
+        "quarantine": concat([tables["quarantine"], to_table("quarantine", read.joined.refused)]),
+        "outcomes": concat([tables["outcomes"], to_table("outcomes", rows)]),
+    }
 
 
 def _joining(context: Context, logs: Logs, *, tables: "Mapping[str, Table]") -> Joining:
@@ -208,8 +244,12 @@ def _joining(context: Context, logs: Logs, *, tables: "Mapping[str, Table]") -> 
         key=settings.key,
     )
     # Once the newest was asked for it stays so: nobody's outcome is lost by leaving the flag out later.
-    newest_wins = settings.newest_wins or any(bool(each["newest_wins"]) for each in history(logs.newest))
+    newest_wins = settings.newest_wins or _newest_wins(logs.newest)
     return Joining(known, settings, privacy=_privacy(context, logs.first), newest_wins=newest_wins)
+
+
+def _newest_wins(commit: Commit) -> bool:
+    return any(bool(each["newest_wins"]) for each in history(commit))
 
 
 def _held(commit: Commit) -> list[str]:
