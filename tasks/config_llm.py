@@ -73,10 +73,11 @@ class BusinessModel(Endpoint):
 class Cassettes(Section):
     """Calls of these models kept in files of `folder`, or answered from there; a place and never an input.
 
+    "record" begins anew; "continue" records too, and asks nothing that an earlier attempt got an answer to.
     "replay" needs no network, no model and no key, and asks nothing that was not recorded.
     """
 
-    mode: Literal["off", "record", "replay"] = "off"
+    mode: Literal["off", "record", "continue", "replay"] = "off"
     folder: Annotated[str, Field(min_length=1)] = "cassettes"
 
 

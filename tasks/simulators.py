@@ -121,7 +121,7 @@ def _replayed(name: str, section: Endpoint, tape: Cassette, stack: ExitStack) ->
     return Replaying(tape, digest=identity(section))
 
 
-SOURCES = MappingProxyType({"off": _live, "record": _recorded, "replay": _replayed})
+SOURCES = MappingProxyType({"off": _live, "record": _recorded, "continue": _recorded, "replay": _replayed})
 
 
 def _key(name: str, section: Endpoint) -> str | None:

@@ -5,7 +5,7 @@ A cassette is a bag of rows, sorted by key: the same calls give the same rows wh
 
 import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 
@@ -55,13 +55,17 @@ def read_call(text: str) -> Call:
 class Cassette:
     """Calls by key; may be used from many threads."""
 
-    def __init__(self, rows: Iterable[CassetteRow] = ()) -> None:
-        """Of rows that were kept before, several cassettes' too. Raises ValueError for a row that is no call
-        and for two different calls under one key."""
+    def __init__(
+        self, rows: Iterable[CassetteRow] = (), *, on_new: Callable[[CassetteRow], None] | None = None
+    ) -> None:
+        """Of rows that were kept before, several cassettes' too; `on_new` is told every call after them, one
+        at a time. Raises ValueError for a row that is no call and for two different calls under one key."""
         self._lock = threading.Lock()
         self._calls: dict[str, Call] = {}
+        self._on_new: Callable[[CassetteRow], None] | None = None
         for row in rows:
             self.keep(row.key, read_call(row.call_json))
+        self._on_new = on_new
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -74,8 +78,11 @@ class Cassette:
     def keep(self, key: str, call: Call) -> None:
         """Keep a call. Raises ValueError where another one has the key."""
         with self._lock:
+            is_new = key not in self._calls
             if self._calls.setdefault(key, call) != call:
                 raise ValueError(f"two different calls under {key}: these cassettes are of different runs")
+            if is_new and self._on_new is not None:
+                self._on_new(CassetteRow(key, call_json(call)))
 
     def rows(self) -> list[CassetteRow]:
         """All of it, by key."""
