@@ -40,6 +40,20 @@ def with_changes(name: str, table: Table, *, changes: Mapping[str, Mapping[str, 
     return pa.concat_tables([table.filter(~is_changed), to_table(name, rows)])
 
 
+def with_columns(name: str, table: Table, *, columns: Mapping[str, Sequence[object]]) -> Table:
+    """The table with other values in whole columns of the named dataset."""
+    schema = schema_of(name)
+    for column, values in columns.items():
+        place = schema.get_field_index(column)
+        table = table.set_column(place, schema.field(place), pa.array(values, type=schema.field(place).type))
+    return table
+
+
+def kept_rows(table: Table, is_kept: Sequence[bool]) -> Table:
+    """Those of its rows that are kept, in their order."""
+    return table if all(is_kept) else table.filter(pa.array(is_kept, pa.bool_()))
+
+
 def concat(tables: Sequence[Table]) -> Table:
     """Tables of one schema, one after the other."""
     return pa.concat_tables(tables).combine_chunks()

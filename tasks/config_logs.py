@@ -33,6 +33,7 @@ class Logs(Section):
     """Where iteration 0 comes from: log files to import, or scripted logs written when `paths` is empty."""
 
     later = frozenset({"user_column", "personal_data", "phone_regions", "ip_addresses"})
+    places = frozenset({"workers"})  # whoever reads, the rows are the same
     paths: tuple[str, ...] = ()
     # Not `auto`, which `itpo import` takes: this section is an input of the commits that were made with it.
     format: LogFormatName = "openai"
@@ -42,6 +43,8 @@ class Logs(Section):
     personal_data: Literal["keep", "mask", "quarantine"] = "keep"
     phone_regions: tuple[str, ...] = DEFAULT_REGIONS  # whose numbers are known without their country code
     ip_addresses: bool = False  # are personal data too; versions of programs look like them
+    # Processes that read the files ahead of the import; `auto`: none below 32 MB, else a core each, up to 4
+    workers: Count | Literal["auto"] = "auto"
     scripted_conversations: Positive = 1500
     scripted_requests: Count = 2000  # extra short conversations whose customer says everything at once
     supervised_only_personas: tuple[str, ...] = ("direct_request",)  # the reward model does not see these

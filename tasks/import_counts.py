@@ -1,10 +1,10 @@
 """What became of the rows of an import, counted as they come: accepted + quarantined + duplicate = read."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from itpo_core.logs.parsed import ParsedConversation, Rejected
+from itpo_core.logs.parsed import Rejected
 from itpo_core.types import Outcome, Unscored
 
 
@@ -42,13 +42,13 @@ class Tally:
     notes: Counter[str] = field(default_factory=Counter)
     personal: Counter[str] = field(default_factory=Counter)
 
-    def accept(self, parsed: ParsedConversation) -> None:
+    def accept(self, outcome: Outcome, *, rows: int, turns: int, notes: Sequence[str]) -> None:
         """Count a conversation that is kept."""
-        self.accepted += len(parsed.rows)
+        self.accepted += rows
         self.conversations += 1
-        self.turns += len(parsed.suggestions)
-        self.notes.update(note.value for note in parsed.notes)
-        self._score(parsed.outcome, 1)
+        self.turns += turns
+        self.notes.update(notes)
+        self._score(outcome, 1)
 
     def reject(self, rejected: Rejected) -> None:
         """Count rows that are not accepted."""

@@ -53,6 +53,7 @@ def run(context: Context) -> StageResult:
             privacy=privacy_of(context.config.logs),
             place=Place(context.experiment, context.iteration),
             domain=None if is_bare(context.config) else build.domain(context.config),
+            workers=None if context.config.logs.workers == "auto" else context.config.logs.workers,
         )
         check_outcome_column(context.config, logs.counts, paths=paths, found=found)
         commit = commits.commit(

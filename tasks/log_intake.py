@@ -7,45 +7,34 @@ import contextlib
 import gc
 import os
 import tempfile
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from itpo_core.envs.catalogue import Domain
-from itpo_core.logs.duplicates import Body, Duplicates, Sourced
+from itpo_core.logs.duplicates import Body, Duplicates
 from itpo_core.logs.formats import LOG_FORMATS
-from itpo_core.logs.parsed import Parsed, Rejected, RejectReason
-from itpo_core.logs.parsed import Row as LogRow
-from itpo_core.logs.personal_data_masks import Masks
+from itpo_core.logs.parsed import Rejected
 from itpo_core.logs.users import DEFAULT_USER_COLUMN
 from tasks.config import ConfigError
 from tasks.import_counts import ImportCounts, Tally, listed
-from tasks.log_batches import LogBatch, LogFile, batches_of
+from tasks.log_batches import LogFile, batches_of
 from tasks.log_detection import formats_of
 from tasks.log_privacy import POLICIES, Privacy
-from tasks.logged_rows import (
-    Families,
-    Lineages,
-    Place,
-    Spoken,
-    conversation_id,
-    conversation_rows,
-    logged_id_rows,
-    logged_turn_columns,
-    quarantine_rows,
-)
+from tasks.log_readers import read_all
+from tasks.log_reading import Chunk, Read, Reading, Refusal
+from tasks.logged_rows import Families, Place, conversation_id, simulator_of
+from tasks.raw_rows import refused_rows
 from tasks.records import Row, outcome_columns
 
 if TYPE_CHECKING:
-    from storage.json_rows import Item
     from storage.rows import Table
     from storage.spool import Spool
 
 DEFAULT_OUTCOME_COLUMN = "outcome"
 KEPT = POLICIES["keep"]
 TABLES = ("conversations", "turns", "quarantine", "logged_ids")
-BATCH = 256  # conversations, or rows in quarantine, that become Arrow at once
 
 
 class NothingImported(ConfigError):
@@ -77,6 +66,7 @@ def import_files(
     user_column: str = DEFAULT_USER_COLUMN,
     domain: Domain | None = None,
     privacy: Privacy = KEPT,
+    workers: int | None = 0,
 ) -> ImportedLogs:
     """The logs as tables in memory; see `spool_files`."""
     with tempfile.TemporaryDirectory(prefix="itpo-import-") as folder:
@@ -89,6 +79,7 @@ def import_files(
             user_column=user_column,
             domain=domain,
             privacy=privacy,
+            workers=workers,
         )
         return ImportedLogs({name: spool.table() for name, spool in logs.tables.items()}, logs.counts)
 
@@ -103,21 +94,21 @@ def spool_files(
     user_column: str = DEFAULT_USER_COLUMN,
     domain: Domain | None = None,
     privacy: Privacy = KEPT,
+    workers: int | None = 0,
 ) -> SpooledLogs:
     """Read, settle duplicates, annotate turns of the simulated `domain` with its oracle, and make rows.
 
     `log_format` is one for all files (`auto`: each its own), or one per file. Rows wait in `folder` where
-    they are many. The default outcome column means the one the format usually has. Raises NothingImported
-    when no conversation is accepted, and LogFileError for a file that cannot be opened at all.
+    they are many. The default outcome column means the one the format usually has. `workers` processes read
+    ahead, none for 0, None as many as are worth it; what comes out is the same. Raises NothingImported when
+    no conversation is accepted, LogFileError for a file that cannot be opened at all, and ReaderDied.
     """
     files = _files(paths, log_format, outcome_column=outcome_column)
     columns = {file.source: file.outcome_column for file in files}
-    intake = _Intake(folder, place, domain=domain, columns=columns, privacy=privacy)
+    reading = Reading(place, privacy, simulator_of(domain), user_column, columns)
+    intake = _Intake(folder, reading)
     with _no_cycles():
-        for batch in batches_of(files):
-            kind, column = LOG_FORMATS[batch.format], batch.outcome_column
-            for parsed in kind.parse(intake.rows(batch), outcome_column=column, user_column=user_column):
-                intake.take(batch, parsed)
+        read_all(batches_of(files), reading, workers=workers, hand_on=intake.take)
         logs = intake.finish()
     if not logs.counts.conversations:
         raise NothingImported(_nothing(files, logs.counts))
@@ -143,64 +134,33 @@ def source_names(paths: Sequence[Path]) -> list[str]:
 class _Intake:
     """One import on its way: what was seen, what is counted, and the rows that are no longer at hand."""
 
-    def __init__(
-        self,
-        folder: Path,
-        place: Place,
-        *,
-        domain: Domain | None,
-        columns: Mapping[str, str],
-        privacy: Privacy,
-    ) -> None:
+    def __init__(self, folder: Path, reading: Reading) -> None:
         from storage.spool import Spool
 
-        self._place = place
-        self._privacy = privacy
+        self._place = reading.place
+        self._privacy = reading.privacy
         self._duplicates = Duplicates()
-        self._families = Families(place, domain=domain)
-        self._lineages = Lineages(place, domain=domain, outcome_columns=columns)
+        self._families = Families(reading.place)
         self._tables = {name: Spool(name, folder) for name in TABLES}
         self._tally = Tally()
         self._strangers: set[Body] = set()
-        self._unnamed: dict[int, Item] = {}  # rows of the file at hand that nothing parsed has named yet
-        self._spoken: list[Spoken] = []
         self._refused: list[Row] = []
 
-    def rows(self, batch: LogBatch) -> Iterator[tuple[int, LogRow]]:
-        """The records of some files that a parser can be given; the others are refused here."""
-        from storage.json_rows import BadRow
-
-        for number, item in batch.records():
-            self._unnamed[number] = item
-            if isinstance(item, BadRow):
-                self._reject(batch, Rejected((number,), RejectReason.UNREADABLE, item.reason))
+    def take(self, chunk: Chunk) -> None:
+        """The next chunk, in the order of the log."""
+        judged: list[tuple[Read, bool]] = []
+        for each in chunk.found:
+            if isinstance(each, Refusal):
+                self._tally.personal.update(each.personal)
+                self._refuse(each.rejected, each.rows)
             else:
-                yield number, item
-
-    def take(self, batch: LogBatch, parsed: Parsed) -> None:
-        """What a parser made of some records: a conversation, or why it is none."""
-        if isinstance(parsed, Rejected):
-            self._reject(batch, parsed)
-            return
-        settled = self._privacy.settled(parsed)
-        parsed = settled.parsed
-        if isinstance(parsed, Rejected):
-            self._tally.personal.update(settled.counts)
-            self._reject(batch, parsed, masks=settled.masks)
-            return
-        source, place = batch.source_of(parsed.rows[0])
-        placed = parsed if place == parsed.rows[0] else replace(parsed, rows=batch.places(parsed.rows))
-        refusal = self._accept(Sourced(source, placed, batch.id_scope))
-        if refusal is None:
-            self._tally.personal.update(settled.counts)
-        else:
-            self._reject(batch, replace(refusal, rows=parsed.rows), masks=settled.masks)
-        self._forget(parsed.rows)
+                judged.append((each, self._accepts(each)))
+        self._add(chunk, [(read, is_kept) for read, is_kept in judged if read.stranger is None])
+        self._tables["quarantine"].add(self._refused)
+        self._refused = []
 
     def finish(self) -> SpooledLogs:
         """Everything, with the outcomes that only later rows told."""
-        self._add_spoken()
-        self._add_refused()
         late = [each for each in self._duplicates.late_outcomes() if each.body not in self._strangers]
         for each in late:
             self._tally.correct(each.first, each.settled)
@@ -208,51 +168,46 @@ class _Intake:
         self._tables["conversations"].correct(changes)
         return SpooledLogs(self._tables, self._tally.counts())
 
-    def _accept(self, sourced: Sourced) -> Rejected | None:
-        refusal = self._duplicates.take(sourced)
+    def _accepts(self, read: Read) -> bool:
+        refusal = self._duplicates.take(read.said)
+        if refusal is None and read.stranger is not None:
+            self._strangers.add(read.said.body)
+            refusal = read.stranger
         if refusal is not None:
-            return refusal
-        spoken = self._families.spoken(sourced)
-        if isinstance(spoken, Rejected):
-            self._strangers.add(sourced.body)
-            return spoken
-        self._tally.accept(sourced.conversation)
-        self._spoken.append(self._known(spoken))
-        if len(self._spoken) == BATCH:
-            self._add_spoken()
-        return None
+            rejected = self._privacy.detail(refusal)
+            self._refuse(rejected, refused_rows(rejected, read.raw, privacy=self._privacy))
+            return False
+        self._tally.accept(read.said.outcome, rows=len(read.said.rows), turns=read.turns, notes=read.notes)
+        self._tally.personal.update(read.personal)
+        return True
 
-    def _known(self, spoken: Spoken) -> Spoken:
-        """Without the id that it had in the log where that holds what is not to be kept."""
-        if spoken.logged_id is None or self._privacy.may_keep(spoken.logged_id):
-            return spoken
-        self._tally.notes["id_withheld"] += 1
-        return replace(spoken, logged_id=None)
-
-    def _reject(self, batch: LogBatch, rejected: Rejected, *, masks: Masks | None = None) -> None:
-        rejected = self._privacy.detail(rejected)
+    def _refuse(self, rejected: Rejected, rows: Sequence[Row]) -> None:
         self._tally.reject(rejected)
-        for number in rejected.rows:
-            source, place = batch.source_of(number)
-            raw = {place: self._privacy.raw(self._unnamed[number], masks=masks)}
-            self._refused += quarantine_rows(source, replace(rejected, rows=(place,)), raw=raw)
-        if len(self._refused) >= BATCH:
-            self._add_refused()
-        self._forget(rejected.rows)
+        self._refused += rows
 
-    def _forget(self, rows: Sequence[int]) -> None:
-        for number in rows:
-            self._unnamed.pop(number, None)
+    def _add(self, chunk: Chunk, judged: Sequence[tuple[Read, bool]]) -> None:
+        """Rows of the conversations that are kept, each in its group."""
+        from storage.rows import kept_rows, with_columns
 
-    def _add_spoken(self) -> None:
-        self._tables["conversations"].add(conversation_rows(self._spoken, self._lineages))
-        self._tables["turns"].add_columns(logged_turn_columns(self._spoken, self._lineages))
-        self._tables["logged_ids"].add(logged_id_rows(self._spoken))
-        self._spoken = []
+        kept = [read for read, is_kept in judged if is_kept]
+        groups = [self._families.next_in(read.family) for read in kept]
+        placed = {
+            "group_id": [group for group, _ in groups],
+            "sample_index": [sample for _, sample in groups],
+        }
+        rows = kept_rows(chunk.tables["conversations"], [is_kept for _, is_kept in judged])
+        self._tables["conversations"].add_table(with_columns("conversations", rows, columns=placed))
+        of_turns = [is_kept for read, is_kept in judged for _ in range(read.turns)]
+        self._tables["turns"].add_table(kept_rows(chunk.tables["turns"], of_turns))
+        self._tables["logged_ids"].add(self._logged_ids(kept))
 
-    def _add_refused(self) -> None:
-        self._tables["quarantine"].add(self._refused)
-        self._refused = []
+    def _logged_ids(self, kept: Sequence[Read]) -> list[Row]:
+        """By which what is told later finds its conversation."""
+        return [
+            {"conversation_id": conversation_id(self._place, read.said.body), "logged_id": read.logged_id}
+            for read in kept
+            if read.logged_id is not None
+        ]
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from itpo_core.envs.base import TurnOracle
 from itpo_core.envs.catalogue import Domain
 from itpo_core.identifiers import stable_id
 from itpo_core.logs.duplicates import Body, Sourced
@@ -15,7 +16,6 @@ from tasks.speakers import logged_speaker
 MAX_GROUP = 32_000  # sample indices are 16-bit in the lake
 LOG_ENDINGS = (".gz", ".jsonl", ".ndjson", ".json", ".parquet")
 UNDRAWN = Draw((), ())
-FOREIGN_SIMULATOR = ("logs", "1", "")  # name, version, digest: nobody simulated these users
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,33 +28,61 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Simulator:
+    """Who simulated the users of logged conversations, and the truth of their turns where it can be told."""
+
+    name: str
+    version: str
+    digest: str
+    oracle: TurnOracle | None = None
+
+
+FOREIGN_SIMULATOR = Simulator("logs", "1", "")  # nobody simulated these users
+
+
+def simulator_of(domain: Domain | None) -> Simulator | None:
+    """Of a domain what logs need; its other parts need not be carried to who reads them."""
+    if domain is None:
+        return None
+    environment = domain.environment
+    return Simulator(environment.name, environment.version, domain.simulator_digest, domain.oracle)
+
+
+@dataclass(frozen=True, slots=True)
 class Spoken:
-    """A conversation ready for the lake, the log entry that it was, and its id there if that is kept."""
+    """A conversation ready for the lake but for its group, and the log entry that it was."""
 
     sourced: Sourced
     conversation: Conversation
-    logged_id: str | None = None
 
 
 class Families:
     """Conversations of one task, persona and file are siblings; one without a task is a group of its own."""
 
-    def __init__(self, place: Place, *, domain: Domain | None) -> None:
+    def __init__(self, place: Place) -> None:
         self._place = place
-        self._domain = domain
         self._members: Counter[str] = Counter()
 
-    def spoken(self, sourced: Sourced) -> Spoken | Rejected:
-        """The next conversation in its group; refused when its simulated scenario is not the domain's."""
-        truths = _truths(sourced.conversation, self._domain)
-        if isinstance(truths, Rejected):
-            return truths
-        family = _family(sourced)
+    def next_in(self, family: str) -> tuple[str, int]:
+        """The group of the next conversation of a family, and its number in the group."""
         part, sample = divmod(self._members[family], MAX_GROUP)
         self._members[family] += 1
-        group = stable_id(self._place.experiment, self._place.iteration, family, part)
-        conversation = _conversation(sourced, truths, self._place, group_id=group, sample=sample)
-        return Spoken(sourced, conversation, sourced.conversation.logged_id)
+        return stable_id(self._place.experiment, self._place.iteration, family, part), sample
+
+
+def family_of(sourced: Sourced) -> str:
+    """What siblings have in common."""
+    parsed = sourced.conversation
+    task = parsed.scenario_id or f"{sourced.source}#{parsed.rows[0]}"
+    return stable_id(sourced.source, task, parsed.persona_id)
+
+
+def spoken_of(sourced: Sourced, place: Place, *, simulator: Simulator | None) -> Spoken | Rejected:
+    """The conversation, in no group yet; refused when its simulated scenario is not the simulator's."""
+    truths = _truths(sourced.conversation, simulator)
+    if isinstance(truths, Rejected):
+        return truths
+    return Spoken(sourced, _conversation(sourced, truths, place))
 
 
 def conversation_id(place: Place, body: Body) -> str:
@@ -65,10 +93,12 @@ def conversation_id(place: Place, body: Body) -> str:
 class Lineages:
     """Who made the rows: the same for all conversations of one file and domain name."""
 
-    def __init__(self, place: Place, *, domain: Domain | None, outcome_columns: Mapping[str, str]) -> None:
+    def __init__(
+        self, place: Place, *, simulator: Simulator | None, outcome_columns: Mapping[str, str]
+    ) -> None:
         """`outcome_columns` says by file where its outcomes stand."""
         self._place = place
-        self._domain = domain
+        self._simulator = simulator
         self._outcome_columns = outcome_columns
         self._known: dict[tuple[str, str, Speaker | None], Lineage] = {}
 
@@ -77,7 +107,9 @@ class Lineages:
         key = (each.sourced.source, each.conversation.scenario.domain, each.sourced.conversation.speaker)
         if key not in self._known:
             column = self._outcome_columns[each.sourced.source]
-            self._known[key] = _lineage_of(*key, self._place, domain=self._domain, outcome_column=column)
+            self._known[key] = _lineage_of(
+                *key, self._place, simulator=self._simulator, outcome_column=column
+            )
         return self._known[key]
 
 
@@ -97,15 +129,6 @@ def conversation_rows(spoken: Sequence[Spoken], lineages: Lineages) -> list[Row]
 def logged_turn_columns(spoken: Sequence[Spoken], lineages: Lineages) -> Columns:
     """Columns of `turns`; where the log says what had been suggested, that stands beside what was sent."""
     return turn_columns([(each.conversation, lineages.of(each)) for each in spoken])
-
-
-def logged_id_rows(spoken: Sequence[Spoken]) -> list[Row]:
-    """Rows of `logged_ids`, by which what is told later finds its conversation."""
-    return [
-        {"conversation_id": each.conversation.conversation_id, "logged_id": each.logged_id}
-        for each in spoken
-        if each.logged_id is not None
-    ]
 
 
 def quarantine_rows(source: str, rejected: Rejected, *, raw: Mapping[int, str]) -> list[Row]:
@@ -131,21 +154,18 @@ def _lineage_of(
     speaker: Speaker | None,
     place: Place,
     *,
-    domain: Domain | None,
+    simulator: Simulator | None,
     outcome_column: str,
 ) -> Lineage:
-    known = domain is not None and domain.environment.name == name
-    simulator = FOREIGN_SIMULATOR
-    if domain is not None and known:
-        simulator = (domain.environment.name, domain.environment.version, domain.simulator_digest)
+    known = simulator if simulator is not None and simulator.name == name else FOREIGN_SIMULATOR
     lineage = Lineage(
         experiment=place.experiment,
         iteration=place.iteration,
         shard=place.shard,
         policy_version=logged_speaker(_stem(source), None if speaker is None else speaker.policy_version),
-        simulator=simulator[0],
-        simulator_version=simulator[1],
-        simulator_digest=simulator[2],
+        simulator=known.name,
+        simulator_version=known.version,
+        simulator_digest=known.digest,
         judge_version=f"logged:{outcome_column}",
         # Nobody has looked yet whether ids and log-probabilities are those of who is named.
         says_sampling=False,
@@ -166,20 +186,12 @@ def _stem(source: str) -> str:
     return source
 
 
-def _family(sourced: Sourced) -> str:
-    parsed = sourced.conversation
-    task = parsed.scenario_id or f"{sourced.source}#{parsed.rows[0]}"
-    return stable_id(sourced.source, task, parsed.persona_id)
-
-
-def _conversation(
-    sourced: Sourced, truths: Sequence[TurnTruth | None], place: Place, *, group_id: str, sample: int
-) -> Conversation:
+def _conversation(sourced: Sourced, truths: Sequence[TurnTruth | None], place: Place) -> Conversation:
     parsed = sourced.conversation
     return Conversation(
         conversation_id=conversation_id(place, sourced.body),
-        group_id=group_id,
-        sample_index=sample,
+        group_id="",
+        sample_index=0,
         seed=parsed.seed,
         scenario=_scenario(sourced),
         messages=parsed.messages,
@@ -225,12 +237,12 @@ def _turn(
     )
 
 
-def _truths(parsed: ParsedConversation, domain: Domain | None) -> Sequence[TurnTruth | None] | Rejected:
+def _truths(parsed: ParsedConversation, simulator: Simulator | None) -> Sequence[TurnTruth | None] | Rejected:
     """The domain's exact truth per turn; None per turn for conversations of any other origin."""
-    if domain is None or domain.oracle is None or domain.environment.name != parsed.domain:
+    if simulator is None or simulator.oracle is None or simulator.name != parsed.domain:
         return [None] * len(parsed.suggestions)
     try:
-        return domain.oracle.truths(_scenario(Sourced("", parsed)), parsed.messages)
+        return simulator.oracle.truths(_scenario(Sourced("", parsed)), parsed.messages)
     except (ValueError, KeyError, TypeError) as error:
         detail = f"metadata.scenario is not one of the domain {parsed.domain} ({error})"
         return Rejected(parsed.rows, RejectReason.BAD_METADATA, detail)

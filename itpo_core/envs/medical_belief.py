@@ -82,6 +82,10 @@ class Outlook:
         self._items = len(ward.diseases[0].items)
         self._ahead = lru_cache(maxsize=REMEMBERED)(self._joint_value)
 
+    def __reduce__(self) -> tuple[type["Outlook"], tuple[Ward, Persona]]:
+        """Carried to another process it is made anew; what it remembers stays here."""
+        return Outlook, (self._ward, self._persona)
+
     def shares(self, known: Known) -> Floats:
         """P(disease | what was told), (D,)."""
         weights_D = self._weights(known)

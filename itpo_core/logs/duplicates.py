@@ -18,18 +18,34 @@ class Body:
     digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What tells a conversation from others: what is said, as a digest, where, and with what outcome."""
+
+    source: str
+    rows: tuple[int, ...]
+    body: Body
+    outcome: Outcome
+    id_scope: str = ""  # ids mean the same conversation within it: a format, or one file of it
+
+
 @dataclass(frozen=True)
 class Sourced:
     """A parsed conversation and the file that it came from."""
 
     source: str
     conversation: ParsedConversation
-    id_scope: str = ""  # ids mean the same conversation within it: a format, or one file of it
+    id_scope: str = ""
 
     @cached_property
     def body(self) -> Body:
         """Kept once it was asked for: the digest is not cheap."""
         return Body(self.conversation.logged_id, self.conversation.body_digest)
+
+    @property
+    def said(self) -> Said:
+        """What is remembered of it."""
+        return Said(self.source, self.conversation.rows, self.body, self.conversation.outcome, self.id_scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +77,21 @@ class Duplicates:
         self._seen: dict[Body, _Seen] = {}
         self._by_id: dict[tuple[str, str], _Seen] = {}
 
-    def take(self, item: Sourced) -> Rejected | None:
+    def take(self, said: Said) -> Rejected | None:
         """None when it is kept, else why not."""
-        parsed, body = item.conversation, item.body
+        body = said.body
         if body in self._seen:
             first = self._seen[body]
-            first.later.append(parsed.outcome)
-            return Rejected(parsed.rows, RejectReason.DUPLICATE, f"repeats {_place(first)}")
-        named = None if parsed.logged_id is None else (item.id_scope, parsed.logged_id)
+            first.later.append(said.outcome)
+            return Rejected(said.rows, RejectReason.DUPLICATE, f"repeats {_place(first)}")
+        named = None if body.logged_id is None else (said.id_scope, body.logged_id)
         if named is not None and named in self._by_id:
             detail = (
-                f"the id {str(parsed.logged_id)[:60]!a} is taken by {_place(self._by_id[named])}, "
+                f"the id {str(body.logged_id)[:60]!a} is taken by {_place(self._by_id[named])}, "
                 "which says something else"
             )
-            return Rejected(parsed.rows, RejectReason.REUSED_ID, detail)
-        self._seen[body] = _Seen(item.source, parsed.rows[0], parsed.outcome)
+            return Rejected(said.rows, RejectReason.REUSED_ID, detail)
+        self._seen[body] = _Seen(said.source, said.rows[0], said.outcome)
         if named is not None:
             self._by_id[named] = self._seen[body]
         return None

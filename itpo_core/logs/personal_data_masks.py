@@ -26,7 +26,7 @@ class Masks:
     def __init__(self, search: Search, texts: Iterable[str]) -> None:
         """`texts` are all of the conversation; they are looked at once something is found."""
         self.search = search
-        self._texts = texts
+        self._texts = tuple(texts)  # no generator: masks may be carried to another process
         self._last: Counter[str] = Counter()
         self._named: dict[tuple[str, str], str] = {}
         self._surfaces: dict[str, str] = {}

@@ -15,7 +15,8 @@ from itpo_core.types import Role
 from storage.digests import data_digest
 from storage.tables import conform
 from tasks.import_counts import ImportCounts
-from tasks.log_intake import BATCH, ImportedLogs, NothingImported, import_files, source_names
+from tasks.log_intake import ImportedLogs, NothingImported, import_files, source_names
+from tasks.log_reading import CHUNK
 from tasks.logged_rows import Place
 from tasks.records import messages_from_json
 from tests.log_shapes import Json, assistant, call, doctor_rows, openai_row, result, tau_row, user
@@ -90,6 +91,7 @@ def test_counts_and_reasons_of_a_mixed_log(tmp_path: Path) -> None:
         "reused_id": 1,
         "sharegpt_keys": 1,
     }
+    assert (counts.turns, len(rows_of(logs, "turns"))) == (8, 8)
     assert [row["source_row"] for row in rows_of(logs, "quarantine")] == [9, 10, 11, 12, 13]
     assert json.loads(str(rows_of(logs, "quarantine")[2]["raw"])) == bad[1]
 
@@ -144,13 +146,13 @@ def test_a_label_that_comes_late_is_in_the_row_and_in_the_counts(tmp_path: Path)
 
 
 def test_what_is_read_in_batches_is_whole(tmp_path: Path) -> None:
-    talks = [openai_row(user(f"order {index}"), assistant("done")) for index in range(2 * BATCH + 1)]
-    bad: list[Json] = [{"row": index} for index in range(BATCH + 1)]
+    talks = [openai_row(user(f"order {index}"), assistant("done")) for index in range(2 * CHUNK + 1)]
+    bad: list[Json] = [{"row": index} for index in range(CHUNK + 1)]
 
     logs = imported(tmp_path, [*talks, *bad])
 
-    assert {row["source_row"] for row in rows_of(logs, "conversations")} == set(range(1, 2 * BATCH + 2))
-    assert len(rows_of(logs, "turns")) == logs.counts.accepted == 2 * BATCH + 1
+    assert {row["source_row"] for row in rows_of(logs, "conversations")} == set(range(1, 2 * CHUNK + 2))
+    assert len(rows_of(logs, "turns")) == logs.counts.accepted == 2 * CHUNK + 1
     assert [json.loads(str(row["raw"])) for row in rows_of(logs, "quarantine")] == bad
 
 

@@ -26,14 +26,14 @@ def logged(
 def refusals(found: Sequence[Sourced]) -> list[Rejected | None]:
     """What becomes of each, taken in order."""
     duplicates = Duplicates()
-    return [duplicates.take(item) for item in found]
+    return [duplicates.take(item.said) for item in found]
 
 
 def settled(*outcomes: Outcome) -> list[Outcome]:
     """The late outcome of one conversation that is logged with each of these, if it has any."""
     duplicates = Duplicates()
     for row, outcome in enumerate(outcomes):
-        duplicates.take(logged(row, outcome=outcome))
+        duplicates.take(logged(row, outcome=outcome).said)
     return [late.settled for late in duplicates.late_outcomes()]
 
 

@@ -64,7 +64,7 @@ def test_two_users_who_say_the_same_are_two_conversations() -> None:
     talks = parsed("openai", *(openai_row(user=name) for name in ("u1", "u2", "u1")))
     duplicates = Duplicates()
 
-    taken = [each.user_id for each in talks if duplicates.take(Sourced("log", each)) is None]
+    taken = [each.user_id for each in talks if duplicates.take(Sourced("log", each).said) is None]
 
     assert taken == ["u1", "u2"]
 
