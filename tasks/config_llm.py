@@ -18,14 +18,19 @@ class Endpoint(Section):
       no file, message or commit. `answer_form` is how a server is asked for an object: see docs/llm.md.
     - `asks`: questions for one answer that code can use. `tries` and `deadline_s` (seconds) are of one
       question, which is asked again by itself while the server fails. `concurrency` calls at once.
+    - `served_model`: the name that answers have to come from; left out, that of the first answer. Of any other
+      name the call fails, or with `model_change = "note"` is taken and noted (calls.model tells which).
     - prices per million tokens; without them cost is unknown, and `cost_cap_usd`, which is of one shard or
       arm, cannot hold.
     """
 
+    later = frozenset({"served_model", "model_change"})
     places = frozenset({"address", "api_key_env", "concurrency", "deadline_s", "tries", "cost_cap_usd"})
     address: HttpAddress = "http://127.0.0.1:8000/v1"
     api_key_env: VariableName | None = None
     model: Annotated[str, Field(min_length=1)] = "model"
+    served_model: str = ""
+    model_change: Literal["fail", "note"] = "fail"
     answer_form: Literal["json_schema", "json_object", "text"] = "json_schema"
     temperature: NonNegative = 0.7
     max_tokens: Positive = 256

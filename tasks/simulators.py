@@ -87,6 +87,8 @@ def settings_of(section: Endpoint) -> OpenAiSettings:
         section.address,
         section.model,
         answer_form=section.answer_form,
+        served_model=section.served_model,
+        model_change=section.model_change,
         patience=patience,
         concurrency=section.concurrency,
         prices=prices,

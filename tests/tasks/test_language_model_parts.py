@@ -64,12 +64,20 @@ def test_an_address_is_a_place_and_a_prompt_is_not(place: dict[str, Any]) -> Non
     ("change", "moves"),
     [
         ({"user__model": "other"}, (True, False, True)), ({"user__temperature": 0.1}, (True, False, True)),
+        ({"user__served_model": "m-v2"}, (True, False, True)), ({"judge__model_change": "note"}, (False, True, True)),
         ({"user__earliest_leave": 2}, (True, False, True)), ({"judge__model": "other"}, (False, True, True)),
         ({"judge__prompt_usd": 1.0, "judge__completion_usd": 1.0}, (False, False, True)),
     ],
 )  # fmt: skip
 def test_what_makes_user_or_judge_is_in_its_digest(change: dict[str, Any], moves: tuple[bool, ...]) -> None:
     assert tuple(a != b for a, b in zip(digests(**change), digests(), strict=True)) == moves
+
+
+def test_the_names_that_a_changed_model_is_refused_with_are_keys_of_its_section() -> None:
+    settings = simulators.settings_of(config(user__served_model="m-v2", user__model_change="note").user)
+
+    assert (settings.served_model, settings.model_change) == ("m-v2", "note")
+    assert not {"served_model", "model_change"} & config().user.committed().keys()  # commits from before them
 
 
 def test_a_business_person_of_a_model_has_his_own_section() -> None:
