@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -106,7 +107,7 @@ def _say_waiting(attempt: Attempt, holder: Holder) -> None:
 
 
 def _recorded(attempt: Attempt, work: Work) -> StageResult:
-    began, cpu = time.monotonic(), time.process_time()
+    began, cpu = time.monotonic(), _cpu_s()
     with run_logs.listening() as lines:
         try:
             result = _adopted(attempt, work())
@@ -117,6 +118,11 @@ def _recorded(attempt: Attempt, work: Work) -> StageResult:
     if not result.resumed:
         _keep(attempt, lines, error="", began=began, cpu=cpu)
     return result
+
+
+def _cpu_s() -> float:
+    """Of this process and of those that it started and that have ended."""
+    return sum(os.times()[:4])
 
 
 def _adopted(attempt: Attempt, result: StageResult) -> StageResult:
@@ -141,7 +147,7 @@ def _keep(attempt: Attempt, lines: list[str], *, error: str, began: float, cpu: 
         "stage": attempt.stage,
         "shard": -1 if attempt.shard is None else attempt.shard,
         "seconds": time.monotonic() - began,
-        "cpu_seconds": time.process_time() - cpu,
+        "cpu_seconds": _cpu_s() - cpu,
         "code_revision": code_revision(),
     } | ({"error": error} if error else {})
     name = f"{context.attempt}-{attempt.stage}" + ("" if attempt.shard is None else f"-{attempt.shard:03d}")

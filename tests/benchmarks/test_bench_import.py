@@ -67,6 +67,28 @@ def test_every_line_is_found_again_after_an_import(logs: list[Path], tmp_path: P
     assert cost.cpu_s > 0
 
 
+@pytest.mark.slow
+def test_processes_that_a_stage_starts_count_too(logs: list[Path], tmp_path: Path) -> None:
+    paths = {"paths": [str(path) for path in logs]}
+
+    alone, ahead = (
+        stage_child.run_stage(
+            "import",
+            {
+                "experiment": "bench",
+                "lake": {"root": str(tmp_path / f"lake-{workers}")},
+                "logs": {**paths, "workers": workers},
+            },
+            work=tmp_path / "work",
+        )
+        for workers in (0, 2)
+    )
+
+    assert ahead.digest == alone.digest
+    assert ahead.peak_mb > alone.peak_mb + 100  # two interpreters with Arrow
+    assert ahead.cpu_s > alone.cpu_s
+
+
 def test_rows_that_do_not_add_up_are_refused() -> None:
     bench_import.check_conserved(COST, SIZES)
 
