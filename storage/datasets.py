@@ -1,6 +1,6 @@
 """Every dataset of a lake with all that names its files: shard manifests and, if it is sealed, its commit."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from storage.errors import ClosedIteration, ObjectMissing
@@ -25,6 +25,13 @@ class Dataset:
     key: CommitKey
     commit: Commit | None
     manifests: tuple[ShardManifest, ...]
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """What it was made from; nothing where a decision shut the place before anything was made."""
+        if self.commit is not None:
+            return self.commit.inputs
+        return self.manifests[0].inputs if self.manifests else {}
 
     @property
     def files(self) -> tuple[FileEntry, ...]:

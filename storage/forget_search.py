@@ -234,7 +234,7 @@ def _points_at(reason: str, sources: set[tuple[str, int]]) -> bool:
 
 
 def _user_places(dataset: Dataset) -> tuple[str, ...]:
-    inputs = dataset.commit.inputs if dataset.commit else dataset.manifests[0].inputs
+    inputs = dataset.inputs
     return (*_USER_PLACES, inputs["user_column"]) if "user_column" in inputs else _USER_PLACES
 
 

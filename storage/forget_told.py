@@ -41,10 +41,9 @@ def _told_in(store: ObjectStore, dataset: Dataset, *, ids: Collection[str]) -> I
 def _joined(dataset: Dataset) -> list[_Joined]:
     if family(dataset.key.kind) != ROLLOUTS:
         return []
-    inputs = dataset.commit.inputs if dataset.commit else dataset.manifests[0].inputs
     return [
         _Joined(tuple(each["files"]), each["key_column"], each["key"])
-        for each in json.loads(inputs.get(_INPUT, "[]"))
+        for each in json.loads(dataset.inputs.get(_INPUT, "[]"))
     ]
 
 

@@ -18,8 +18,8 @@ class Endpoint(Section):
       no file, message or commit. `answer_form` is how a server is asked for an object: see docs/llm.md.
     - `asks`: questions for one answer that code can use. `tries` and `deadline_s` (seconds) are of one
       question, which is asked again by itself while the server fails. `concurrency` calls at once.
-    - `served_model`: the name that answers have to come from; left out, that of the first answer. Of any other
-      name the call fails, or with `model_change = "note"` is taken and noted (calls.model tells which).
+    - `served_model`: the name that answers have to come from; left out, that of the first answer. A call
+      that another one answers fails, or with `model_change = "note"` is taken (calls.model tells which).
     - prices per million tokens; without them cost is unknown, and `cost_cap_usd`, which is of one shard or
       arm, cannot hold.
     """

@@ -58,6 +58,17 @@ def test_no_byte_knows_the_user_afterwards(lake: LocalStore) -> None:
     assert planted.traces_in(lake) == []
 
 
+def test_places_that_a_decision_shut_before_anything_was_made_keep_nobody_from_forgetting(
+    lake: LocalStore,
+) -> None:
+    # A step on logged turns holds no conversations: its decision shuts the rollouts of its iteration.
+    commits.close(lake, CommitKey("desk", "rollouts", 1), by="decide/0001")
+
+    forgotten(lake)
+
+    assert planted.traces_in(lake) == []
+
+
 def test_everybody_else_keeps_every_row(lake: LocalStore) -> None:
     gone = (ANN, ANN_LATER, ANN_COPIED)
     before = planted.rows_that_stay(lake, gone=gone)

@@ -64,7 +64,8 @@ def test_an_address_is_a_place_and_a_prompt_is_not(place: dict[str, Any]) -> Non
     ("change", "moves"),
     [
         ({"user__model": "other"}, (True, False, True)), ({"user__temperature": 0.1}, (True, False, True)),
-        ({"user__served_model": "m-v2"}, (True, False, True)), ({"judge__model_change": "note"}, (False, True, True)),
+        ({"user__served_model": "m"}, (True, False, True)),
+        ({"judge__model_change": "note"}, (False, True, True)),
         ({"user__earliest_leave": 2}, (True, False, True)), ({"judge__model": "other"}, (False, True, True)),
         ({"judge__prompt_usd": 1.0, "judge__completion_usd": 1.0}, (False, False, True)),
     ],
