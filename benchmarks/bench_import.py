@@ -74,7 +74,7 @@ def section(costs: Sequence[StageCost], *, size_mb: float) -> str:
         "lines, repeated lines and ids that\nsay two things among them. Where they tell numbers, a third "
         "of the messages has a date, a price or an\norder, and 24 % of the conversations an address, a "
         "telephone number, a card, an account or a national\nnumber. Each stage in a process of its own, "
-        f"from the files to the commit; load {os.getloadavg()[0]:.1f} at the end."
+        f"with those that it starts, from the files to the commit; load {os.getloadavg()[0]:.1f} at the end."
     )
     kept = (
         f"Of {counts['read']:,} lines {counts['accepted']:,} were accepted, {counts['quarantined']:,} "

@@ -145,7 +145,8 @@ class _Reader:
         self._begun.characters += sum(len(str(row["raw"])) for row in rows)
 
     def _read(self, parsed: ParsedConversation, raw: RawRows, *, personal: Mapping[str, int]) -> None:
-        placed = replace(parsed, rows=tuple(place for _, place, _ in raw.rows))
+        places = tuple(place for _, place, _ in raw.rows)
+        placed = parsed if places == parsed.rows else replace(parsed, rows=places)
         sourced = Sourced(raw.rows[0][0], placed, self._batch.id_scope)
         spoken = spoken_of(sourced, self._reading.place, simulator=self._reading.simulator)
         is_told = parsed.logged_id is None or self._reading.privacy.may_keep(parsed.logged_id)

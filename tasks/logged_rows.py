@@ -3,15 +3,18 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from itpo_core.envs.base import TurnOracle
-from itpo_core.envs.catalogue import Domain
 from itpo_core.identifiers import stable_id
 from itpo_core.logs.duplicates import Body, Sourced
 from itpo_core.logs.parsed import Draw, ParsedConversation, Rejected, RejectReason, Speaker, Suggestion
 from itpo_core.types import Acceptance, Conversation, FinishReason, Role, Scenario, Turn, TurnTruth
 from tasks.records import Columns, Lineage, Row, conversation_row, turn_columns
 from tasks.speakers import logged_speaker
+
+if TYPE_CHECKING:
+    from itpo_core.envs.catalogue import Domain  # all environments: not for processes that only read
 
 MAX_GROUP = 32_000  # sample indices are 16-bit in the lake
 LOG_ENDINGS = (".gz", ".jsonl", ".ndjson", ".json", ".parquet")
@@ -40,7 +43,7 @@ class Simulator:
 FOREIGN_SIMULATOR = Simulator("logs", "1", "")  # nobody simulated these users
 
 
-def simulator_of(domain: Domain | None) -> Simulator | None:
+def simulator_of(domain: "Domain | None") -> Simulator | None:
     """Of a domain what logs need; its other parts need not be carried to who reads them."""
     if domain is None:
         return None
