@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from itpo_core.logs.foreign import collect
 from itpo_core.logs.parsed import RejectReason, Row, RowRejected
-from itpo_core.logs.shapes import chosen, either, listing, mapping, name_of, required
+from itpo_core.logs.shapes import chosen, either, listing, mapping, metadata_of, name_of, required
 from itpo_core.logs.talks import Talk
 
 BLOCKS = ("tool_use", "tool_result", "thinking", "redacted_thinking")
@@ -42,7 +42,7 @@ def read(row: Row) -> Talk:
     return Talk(
         messages=found.messages,
         logged_id=name_of(either(row, "id", "request_id")) or name_of(mapping(answer).get("id")),
-        facts=chosen(row, "model"),
+        facts={**metadata_of(row.get("metadata")), **chosen(row, "model")},
         user=mapping(row.get("metadata")).get("user_id"),
         notes=found.noted(),
     )

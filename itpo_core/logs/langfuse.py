@@ -2,19 +2,25 @@
 
 Generations are the calls of a model; spans and events around them are not. A trace that comes with its
 generations is read from them, one without from its own input and output. Scores beside a trace become
-columns `score.<name>` of its records. Names are read in both spellings, `sessionId` and `session_id`.
+columns `score.<name>` of its records, those of one observation only of that one; where a name was given
+several values that differ, no number stands there but all of them. Names are read in both spellings,
+`sessionId` and `session_id`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from itpo_core.logs.folding import Request
 from itpo_core.logs.parsed import RejectReason, Row, RowRejected
-from itpo_core.logs.shapes import chosen, decoded, either, listing, mapping, name_of
+from itpo_core.logs.shapes import Json, chosen, decoded, either, listing, mapping, metadata_of, name_of
 from itpo_core.logs.talks import Columns
 from itpo_core.logs.traces import ModelCall, answer_of, first_error, prompt_of, refuse_failed, request
 
 CONTEXT = ("sessionId", "session_id", "userId", "user_id", "traceId", "trace_id", "projectId", "project_id")
 SHARED = ("sessionId", "session_id", "userId", "user_id", "metadata", "tags", "release", "version")
+
+
+NAMES = ("sessionId", "session_id", "traceId", "trace_id")  # by which others know the conversation
+FACTS = ("model", "name", "providedModelName", "provided_model_name", *NAMES)
 
 
 def claims(row: Row) -> bool:
@@ -27,12 +33,13 @@ def records(row: Row) -> list[object]:
     """The generations of a trace with its session, user and scores; the trace itself where it has none."""
     trace = mapping(row.get("trace")) or row
     below = list(listing(row.get("observations")))
-    scores = {"score": _scores(either(row, "scores"))}
+    scores = [mapping(each) for each in listing(either(row, "scores"))]
     if not any(_is_generation(mapping(each)) for each in below):
         # Whatever lies below it, no call of a model does: the trace is the record.
-        return [{**{n: v for n, v in trace.items() if n != "observations"}, **scores}]
-    shared = {**chosen(trace, *SHARED), "traceId": trace.get("id"), **scores}
-    return [{**shared, **each} if isinstance(each, Mapping) else each for each in below]
+        alone = {name: value for name, value in trace.items() if name != "observations"}
+        return [{**alone, "score": {**_scores(scores, of=trace.get("id")), **_scores(scores)}}]
+    shared = {**chosen(trace, *SHARED), "traceId": trace.get("id")}
+    return [_observed(each, shared, scores) if isinstance(each, Mapping) else each for each in below]
 
 
 def request_of(number: int, row: Row, *, columns: Columns) -> Request:
@@ -53,7 +60,7 @@ def request_of(number: int, row: Row, *, columns: Columns) -> Request:
         began=either(row, "startTime", "start_time", "timestamp"),
         ended=either(row, "endTime", "end_time"),
         user=either(row, "userId", "user_id"),
-        facts=chosen(row, "model", "name", "providedModelName", "provided_model_name"),
+        facts={**metadata_of(row.get("metadata")), **chosen(row, *FACTS)},
     )
     return request(call, row, number=number, name="langfuse", columns=columns)
 
@@ -63,6 +70,18 @@ def _is_generation(row: Mapping[str, object]) -> bool:
     return isinstance(kind, str) and kind.upper() == "GENERATION"
 
 
-def _scores(scores: object) -> dict[str, object]:
-    listed = [mapping(each) for each in listing(scores)]
-    return {str(each.get("name")): each.get("value") for each in listed if name_of(each.get("name"))}
+def _observed(row: Row, shared: Json, scores: Sequence[Row]) -> Json:
+    """An observation with what its trace says of it; a score of the whole trace goes before its own."""
+    own = _scores(scores, of=row.get("id"))
+    about = {**metadata_of(shared.get("metadata")), **metadata_of(row.get("metadata"))}
+    return {**shared, **row, "metadata": about, "score": {**own, **_scores(scores)}}
+
+
+def _scores(scores: Sequence[Row], *, of: object = None) -> dict[str, object]:
+    """The scores of the trace, or of one observation, by name."""
+    found: dict[str, list[object]] = {}
+    for score in scores:
+        if name_of(score.get("name")) and either(score, "observationId", "observation_id") == of:
+            values = found.setdefault(str(score["name"]), [])
+            values += [] if score.get("value") in values else [score.get("value")]
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}

@@ -8,7 +8,7 @@ trace, are put together by their histories; `session_id` of a run itself is the 
 
 from itpo_core.logs.folding import Request
 from itpo_core.logs.parsed import RejectReason, Row, RowRejected
-from itpo_core.logs.shapes import chosen, decoded, either, listing, mapping, name_of
+from itpo_core.logs.shapes import chosen, decoded, either, listing, mapping, metadata_of, name_of
 from itpo_core.logs.talks import Columns
 from itpo_core.logs.traces import ModelCall, answer_of, first_error, prompt_of, refuse_failed, request
 
@@ -56,6 +56,6 @@ def request_of(number: int, row: Row, *, columns: Columns) -> Request:
         began=row.get("start_time"),
         ended=row.get("end_time"),
         user=either(about, "user_id", "user"),
-        facts=chosen(about, "ls_model_name", "ls_provider"),
+        facts={**metadata_of(about), **chosen(row, "trace_id", "thread_id")},
     )
     return request(call, row, number=number, name="langsmith", columns=columns)

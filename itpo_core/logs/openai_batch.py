@@ -18,7 +18,7 @@ from itpo_core.logs.parsed import (
     canonical,
 )
 from itpo_core.logs.responses_items import collect_items, instructions, response_messages
-from itpo_core.logs.shapes import chosen, filled, first, listing, mapping, name_of
+from itpo_core.logs.shapes import chosen, filled, first, listing, mapping, metadata_of, name_of
 from itpo_core.logs.talks import Columns, Talk, conversation
 from itpo_core.logs.users import DEFAULT_USER_COLUMN
 
@@ -102,7 +102,7 @@ def _conversation(asked: _Line | None, answered: _Line | None, columns: Columns)
     talk = Talk(
         [*before.messages, *answer.messages],
         logged_id=asked.custom_id,
-        facts=chosen(body, "model"),
+        facts={**metadata_of(body.get("metadata")), **chosen(body, "model")},
         user=body.get("user"),
         notes=tuple(sorted(before.notes | answer.notes)),
     )

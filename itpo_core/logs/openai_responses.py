@@ -13,7 +13,7 @@ from itpo_core.logs.foreign import Collected
 from itpo_core.logs.order import moment_s
 from itpo_core.logs.parsed import Note, Parsed, Rejected, RejectReason, Row, RowRejected
 from itpo_core.logs.responses_items import collect_items, instructions, response_messages
-from itpo_core.logs.shapes import chosen, either, mapping, name_of
+from itpo_core.logs.shapes import chosen, either, mapping, metadata_of, name_of
 from itpo_core.logs.talks import Columns, Talk, conversation
 from itpo_core.logs.users import DEFAULT_USER_COLUMN
 
@@ -105,7 +105,7 @@ def _request(step: _Step, chain: list[_Step], columns: Columns) -> Request:
     talk = Talk(
         found.messages,
         logged_id=name_of(step.response.get("id")),
-        facts=chosen(step.response, "model"),
+        facts={**metadata_of(step.response.get("metadata")), **chosen(step.response, "model")},
         user=either(step.response, "user", "safety_identifier"),
         notes=step.notes,
     )

@@ -16,6 +16,7 @@ from itpo_core.logs.talks import Columns
 from itpo_core.logs.traces import ModelCall, refuse_failed, request
 
 FACTS = ("gen_ai.request.model", "gen_ai.response.model", "gen_ai.provider.name", "gen_ai.system")
+NAMES = ("gen_ai.conversation.id", "session.id")
 OPERATIONS = ("chat", "text_completion", "generate_content")
 _TOP = (("resourceSpans", "resource_spans"), ("scopeSpans", "scope_spans", "instrumentationLibrarySpans"))
 _INDEXED = re.compile(r"(\d+)\.([a-z_]+)(?:\.(\d+)\.([a-z_]+(?:\.[a-z_]+)?))?")
@@ -70,7 +71,7 @@ def request_of(number: int, row: Row, *, columns: Columns) -> Request:
         began=either(row, "startTimeUnixNano", "start_time_unix_nano", "start_time"),
         ended=either(row, "endTimeUnixNano", "end_time_unix_nano", "end_time"),
         user=either(said, "user.id", "enduser.id"),
-        facts=chosen(said, *FACTS),
+        facts={**chosen(said, *FACTS, *NAMES), **chosen(row, "traceId", "trace_id")},
     )
     return request(call, {**row, **said}, number=number, name="otel", columns=columns)
 

@@ -69,6 +69,11 @@ def chosen(row: Mapping[str, object], *names: str) -> Json:
     return {name: row[name] for name in names if row.get(name) is not None}
 
 
+def metadata_of(value: object) -> Json:
+    """What somebody gave a record to be known by (a ticket, a case, an order), without its nulls."""
+    return dict(filled(decoded(value)))
+
+
 def required(row: Row, *names: str) -> tuple[object, ...]:
     """The values of these keys. Raises RowRejected when the row lacks one."""
     missing = [name for name in names if name not in row]

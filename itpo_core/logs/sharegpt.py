@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from itpo_core.logs.foreign import collect, openai_call
 from itpo_core.logs.parsed import RejectReason, Row, RowRejected
-from itpo_core.logs.shapes import Json, chosen, decoded, either, first, listing, mapping, name_of
+from itpo_core.logs.shapes import Json, chosen, decoded, either, first, listing, mapping, metadata_of, name_of
 from itpo_core.logs.talks import Talk
 
 SPEAKERS = {
@@ -41,7 +41,7 @@ def read(row: Row) -> Talk:
     return Talk(
         messages=found.messages,
         logged_id=name_of(either(row, "id", "conversation_id")),
-        facts=chosen(row, "model", "source", "tools"),
+        facts={**metadata_of(row.get("metadata")), **chosen(row, "model", "source", "tools")},
         notes=found.noted(),
     )
 
