@@ -14,7 +14,7 @@ from tasks.config import Config, ConfigError
 from tasks.context import Context, Figures, StageResult, finished
 from tasks.from_logs import is_bare
 from tasks.import_counts import ImportCounts, listed
-from tasks.log_columns import check_outcome_column
+from tasks.log_columns import check_outcome_column, doubts
 from tasks.log_detection import Found, formats_of, summary
 from tasks.log_intake import SpooledLogs, source_names, spool_files
 from tasks.log_privacy import privacy_of
@@ -64,7 +64,11 @@ def run(context: Context) -> StageResult:
             inputs=inputs,
             attempt=context.attempt,
         )
-    said = {**({"format": summary(found)} if found else {}), **_misnamed(context, commit)}
+    said = {
+        **({"format": summary(found)} if found else {}),
+        **doubts(logs.counts),
+        **_misnamed(context, commit),
+    }
     return finished("import", commit, resumed=False, figures={**figures(logs.counts), **said})
 
 

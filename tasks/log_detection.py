@@ -4,12 +4,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from itpo_core.logs.detection import Claims, claims_of
 from itpo_core.logs.formats import LOG_FORMATS
 from itpo_core.logs.parsed import Row
 from tasks.config import ConfigError
 from tasks.import_counts import listed
+
+if TYPE_CHECKING:
+    from storage.json_rows import BadRow
 
 AUTO = "auto"
 LOOKED_AT = 64  # rows at the beginning of a file
@@ -56,10 +60,18 @@ def _rows(path: Path) -> Iterator[Row]:
             yield item
 
 
+def _damage(path: Path) -> "Iterator[BadRow]":
+    from storage.json_rows import BadRow
+    from storage.log_files import read_rows
+
+    return (item for _, item in islice(read_rows(path), LOOKED_AT) if isinstance(item, BadRow))
+
+
 def _refusal(path: Path, claims: Claims) -> str:
     remedy = f"name it with --format, one of {', '.join(LOG_FORMATS)} (docs/real-logs.md shows their rows)"
     if claims.by_format:
         return f"{path}: rows are claimed by several formats ({listed(claims.by_format)}); {remedy}"
     if not claims.rows:
-        return f"{path}: no readable row, so no format is found; give a file that holds conversations"
+        why = next((f" ({each.reason})" for each in _damage(path)), "")
+        return f"{path}: no readable row{why}, so no format is found; give a file that holds conversations"
     return f"{path}: none of its first {claims.rows} readable rows is of a known format; {remedy}"

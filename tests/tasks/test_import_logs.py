@@ -1,6 +1,7 @@
 """The import stage: committed once, resumed when repeated, refused when the files or settings changed."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,29 @@ def test_an_outcome_column_that_some_conversation_has_is_taken(tmp_path: Path) -
     assert result.figures["unscored"] == "(no outcome column 1)"
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "said"),
+    [
+        ([1, 2, 5], "2 of 3 are no number from 0 to 1.* the 1 that count as scored are wrong too"),
+        (["yes", "no", None], r"2 of 3 are no number from 0 to 1, nor true or false: write them so"),
+    ],
+)
+def test_outcomes_on_another_scale_or_in_words_are_doubted(
+    tmp_path: Path, outcomes: list[object], said: str
+) -> None:
+    rows = [openai_row(user(f"I am {n}"), assistant("hm"), outcome=each) for n, each in enumerate(outcomes)]
+
+    result = import_logs.run(context_of(tmp_path, log_of(tmp_path, rows)))
+
+    assert re.search(said, str(result.figures["outcomes"]))
+
+
+def test_outcomes_that_are_some_are_not_doubted(tmp_path: Path) -> None:
+    rows = [openai_row(outcome=1), openai_row(user("hm"), assistant("yes"), outcome=None)]
+
+    assert "outcomes" not in import_logs.run(context_of(tmp_path, log_of(tmp_path, rows))).figures
+
+
 def test_a_null_in_the_outcome_column_is_an_outcome_that_is_not_known_yet(tmp_path: Path) -> None:
     paths = log_of(tmp_path, [openai_row(won=None)]).paths
 
@@ -170,4 +194,12 @@ def test_an_empty_file_is_not_taken_for_an_unknown_format(tmp_path: Path) -> Non
     path.write_text("\n", encoding="utf-8")
 
     with pytest.raises(UnknownLogFormat, match=r"log\.jsonl: no readable row"):
+        import_logs.run(context_of(tmp_path, Logs(paths=(str(path),), format="auto")))
+
+
+def test_a_file_that_is_no_text_is_told_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text(json.dumps(openai_row()) + "\n", encoding="utf-16")
+
+    with pytest.raises(UnknownLogFormat, match=r"no readable row \(not JSON.*\), so no format is found"):
         import_logs.run(context_of(tmp_path, Logs(paths=(str(path),), format="auto")))
