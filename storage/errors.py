@@ -52,6 +52,10 @@ class ClosedIteration(StorageError):
     """The iteration was decided: what it does not hold by then is never added."""
 
 
+class SupersededLogs(StorageError):
+    """Outcomes were joined to logs while something was learnt from them as they were."""
+
+
 class MissingExperiment(StorageError):
     """The lake, or an experiment in it, that somebody asks about is not there."""
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from storage import commits
+from storage.errors import SupersededLogs
 from storage.manifests import Commit, CommitKey
 from storage.objects import ObjectStore
 
@@ -62,6 +63,21 @@ def finish(store: ObjectStore, newest: CommitKey) -> bool:
     inputs = {name: text for name, text in claimed.inputs.items() if not _of(name)}
     commits.seal(store, following, shards=1, parents=parents, inputs=inputs)
     return True
+
+
+def hold(store: ObjectStore, read: CommitKey, *, by: CommitKey) -> None:
+    """Shut the revision after the one that `by` learnt from; to be called just before `by` is committed.
+
+    `read` are rollouts, or what was curated from them. Of a joining and a learning at once one wins: both
+    need the place of the next commit, which is created once. Raises SupersededLogs where it is taken.
+    """
+    following = revised(replace(read, kind=ROLLOUTS), revision(read) + 1)
+    commits.close(store, following, by=by.text)
+    if commits.find(store, following) is not None:
+        raise SupersededLogs(
+            f"outcomes were joined to the logs of {read.experiment} ({following.text}) while {by.text} was "
+            f"made from {read.text}: nothing is committed; run `itpo curate`, and then the same stage again"
+        )
 
 
 def present(found: Iterable[Commit]) -> list[Commit]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from itpo_core.identifiers import derive_seed
-from storage import commits
+from storage import commits, revisions
 from storage.rows import Table, to_table
 from tasks.config import Config, ConfigError
 from tasks.context import Context, StageResult, finished
@@ -37,7 +37,8 @@ def run(context: Context, *, on_progress: Progress | None = None) -> StageResult
             "`itpo warm-start` before; a reward model of the logs alone is for an experiment of its own, "
             "with another domain.name"
         )
-    parents = {name: context.read(name).digest for name in ("rollouts", "curated")}
+    sources = {name: context.read(name) for name in ("rollouts", "curated")}
+    parents = {name: commit.digest for name, commit in sources.items()}
     inputs = {**context.config.section("reward"), "seed": str(context.config.seed)}
     existing = context.find("reward")
     if existing is not None:
@@ -49,6 +50,7 @@ def run(context: Context, *, on_progress: Progress | None = None) -> StageResult
         on_progress=on_progress or (lambda done, total: None),
     )
     figures = figures_of(result)
+    revisions.hold(context.store, sources["curated"].key, by=context.key("reward"))
     commit = commits.commit(
         context.store,
         context.key("reward"),

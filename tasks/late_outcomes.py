@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from storage import commits, registry, revisions
 from storage.commits import Commit, CommitKey
 from storage.digests import file_sha256
-from storage.errors import ConflictingCommit
+from storage.errors import ClosedIteration, ConflictingCommit
 from tasks.config import ConfigError, Outcomes
 from tasks.context import Context, Figures, StageResult, finished
 from tasks.import_counts import listed
@@ -32,6 +32,7 @@ REMEDIES = {
     "bad_outcome": "an outcome is a number from 0 to 1, true or false",
 }
 ANOTHER_KEY = "--key names what the files hold: id, conversation_id, or a fact such as metadata.order_id"
+ELSEWHERE = "import them under another experiment name, with outcomes.paths, to learn from these outcomes"
 STAGE, INPUT = "outcomes", "outcomes"  # of the commits: everything that was joined, in order
 TABLES = ("conversations", "turns", "quarantine", "logged_ids")
 KNOWN = ("conversation_id", "n_turns", "outcome", "outcome_reason", "latent_json")
@@ -94,7 +95,13 @@ def run(context: Context) -> StageResult:
         new = {path: file for path, file in files.items() if not _was_joined(context, logs, file=file)}
         if not new:
             return finished(STAGE, logs.newest, resumed=True)
-        result = revise(context, logs, new=new)
+        try:
+            result = revise(context, logs, new=new)
+        except ClosedIteration as closed:
+            raise AlreadyLearnt(
+                f"{logs.following.text} is closed: a policy or a reward model is learning from the logs of "
+                f"{context.experiment} as they are: {ELSEWHERE}"
+            ) from closed
         if result is not None:
             return result
 
@@ -152,7 +159,7 @@ def check_untaught(context: Context) -> None:
     if made:
         raise AlreadyLearnt(
             f"{', '.join(made)} of {context.experiment} came of its logs as they were, and stays so: "
-            "import them under another experiment name, with outcomes.paths, to learn from these outcomes"
+            f"{ELSEWHERE}"
         )
 
 

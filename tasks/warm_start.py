@@ -11,7 +11,7 @@ from itpo_core.streams import streams
 from itpo_core.tiny_policy import create_policy, generation_ids, load_policy, save_policy, suppressed_ids
 from itpo_core.tokens import ChatFormat
 from itpo_core.trainers.warm_start import EncodedRows, WarmStartSettings, copy_accuracy, warm_start
-from storage import commits, weights
+from storage import commits, revisions, weights
 from tasks import build, log_start, offline_credit, practice, template_check
 from tasks.config import ConfigError
 from tasks.context import Context, StageResult, finished
@@ -40,7 +40,8 @@ class Lessons:
 
 def run(context: Context, *, on_progress: Progress | None = None) -> StageResult:
     """Commit and register version 0."""
-    parents = {"curated": context.read("curated").digest}
+    curated = context.read("curated")
+    parents = {"curated": curated.digest}
     inputs = {
         **context.config.section("domain", "model", "warm_start"),
         **(log_start.inputs(context.config) if is_bare(context.config) else offline_credit.inputs(context)),
@@ -53,13 +54,15 @@ def run(context: Context, *, on_progress: Progress | None = None) -> StageResult
         return finished("warm_start", existing, resumed=True)
     begin = log_start.start if is_bare(context.config) else start
     figures, steps, folder = begin(context, on_progress=on_progress or (lambda done, total: None))
+    artifacts = weights.put_folder(context.store, context.key("policy"), folder=folder)
+    revisions.hold(context.store, curated.key, by=context.key("policy"))
     commit = commits.commit(
         context.store,
         context.key("policy"),
         tables={"metrics": metrics_table("warm_start", summary=figures, steps=steps)},
         parents=parents,
         inputs=inputs,
-        artifacts=weights.put_folder(context.store, context.key("policy"), folder=folder),
+        artifacts=artifacts,
         attempt=context.attempt,
     )
     register(context, commit, parent=None)

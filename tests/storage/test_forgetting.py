@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import commits, registry, weights
+from storage import commits, registry, revisions, weights
 from storage.commits import CommitKey
 from storage.deep_verification import verify_deep
 from storage.errors import ConflictingCommit
@@ -63,6 +63,14 @@ def test_places_that_a_decision_shut_before_anything_was_made_keep_nobody_from_f
 ) -> None:
     # A step on logged turns holds no conversations: its decision shuts the rollouts of its iteration.
     commits.close(lake, CommitKey("desk", "rollouts", 1), by="decide/0001")
+
+    forgotten(lake)
+
+    assert planted.traces_in(lake) == []
+
+
+def test_logs_whose_next_revision_is_shut_forget_as_others_do(lake: LocalStore) -> None:
+    revisions.hold(lake, planted.ROLLOUTS, by=planted.POLICY)
 
     forgotten(lake)
 

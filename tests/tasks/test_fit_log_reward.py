@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from storage import commits
-from tasks import curate, fit_log_reward, import_logs
-from tasks.config import Config, ConfigError, Lake, Logs
+from storage.errors import SupersededLogs
+from tasks import curate, fit_log_reward, import_logs, late_outcomes
+from tasks.config import Config, ConfigError, Lake, Logs, Outcomes
 from tasks.context import Context
 from tests.log_shapes import doctor_rows, tau_row
 
@@ -37,6 +38,24 @@ def test_the_fit_commits_its_figures_and_the_scores_of_held_out_turns(tmp_path: 
     assert len(scores) == 2 * 4 * 2
     assert first.figures["heldout_groups"] == 2
     assert (second.digest, second.resumed) == (first.digest, True)
+
+
+@pytest.mark.slow
+def test_a_fit_in_whose_course_outcomes_are_joined_commits_nothing(tmp_path: Path) -> None:
+    rows = [tau_row(task, trial, reward=float(trial % 2)) for task in range(10) for trial in range(4)]
+    context = context_of(tmp_path, rows, "tau_bench")
+    logged = commits.read_table(context.store, context.read("rollouts"), table="conversations").to_pylist()
+    told = tmp_path / "crm.jsonl"
+    told.write_text(json.dumps({"key": logged[0]["conversation_id"], "outcome": None, "reason": "gone"}))
+    joining = Outcomes(paths=(str(told),), key="conversation_id")
+    joined: list[str] = []
+    other = Context(context.config.model_copy(update={"outcomes": joining}), 0)
+
+    with pytest.raises(SupersededLogs, match=r"foreign/reward/0000 was made from foreign/curated/0000"):
+        fit_log_reward.run(context, on_progress=lambda *_: joined.append(late_outcomes.run(other).commit))
+
+    assert context.find("reward") is None
+    assert {context.key("rollouts").text} == set(joined) == {"foreign/rollouts-0001/0000"}
 
 
 def test_logs_without_outcomes_teach_no_reward(tmp_path: Path) -> None:

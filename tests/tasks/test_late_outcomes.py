@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from itpo_core.types import Unscored
-from storage import commits, leases
-from storage.errors import ConflictingCommit
+from storage import commits, leases, revisions
+from storage.errors import ConflictingCommit, SupersededLogs
 from storage.verification import verify
 from tasks import curate, import_logs, late_outcomes, pipeline
 from tasks.config import Config, ConfigError, Lake, Logs, Outcomes
@@ -286,6 +286,30 @@ def test_what_was_learnt_from_stays_as_it_is(tmp_path: Path, kind: str) -> None:
 
     with pytest.raises(AlreadyLearnt, match=rf"talks/{kind}/0000.*another experiment name"):
         late_outcomes.run(context)
+
+
+def test_what_is_learning_when_outcomes_come_shuts_them_out(tmp_path: Path) -> None:
+    imported(tmp_path)
+    context = context_of(tmp_path, [{"key": "c1", "outcome": 1}])
+    read = context.read("rollouts").key
+
+    # The look for what was learnt finds nothing: the policy is committed just afterwards.
+    late_outcomes.check_untaught(context)
+    revisions.hold(context.store, read, by=context.key("policy"))
+
+    with pytest.raises(AlreadyLearnt, match=r"talks/rollouts-0001/0000 is closed.*another experiment name"):
+        late_outcomes.run(context)
+    assert context.key("rollouts") == read
+
+
+def test_a_policy_of_logs_to_which_outcomes_were_joined_meanwhile_is_not_committed(tmp_path: Path) -> None:
+    imported(tmp_path)
+    context = context_of(tmp_path, [{"key": "c1", "outcome": 1}])
+    read = context.read("rollouts").key
+    late_outcomes.run(context)
+
+    with pytest.raises(SupersededLogs, match=r"talks/policy/0000 was made from talks/rollouts/0000.*curate"):
+        revisions.hold(context.store, read, by=context.key("policy"))
 
 
 def test_an_import_whose_configuration_names_outcomes_joins_them_and_again_changes_nothing(
