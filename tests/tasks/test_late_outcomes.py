@@ -1,7 +1,6 @@
 """Outcomes joined later: every row accounted, one new revision, nothing that was committed changes."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,52 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from itpo_core.types import Unscored
-from storage import commits, leases, revisions
-from storage.errors import ConflictingCommit, SupersededLogs
+from storage import commits, leases
+from storage.errors import ConflictingCommit
 from storage.verification import verify
 from tasks import curate, import_logs, late_outcomes, pipeline
-from tasks.config import Config, ConfigError, Lake, Logs, Outcomes
+from tasks.config import ConfigError, Outcomes
 from tasks.context import Context
 from tasks.label_intake import Joining
 from tasks.label_rows import Known
 from tasks.late_outcomes import AlreadyLearnt, NothingJoined
 from tasks.log_privacy import POLICIES
-from tests.log_shapes import Json, assistant, openai_row, user
+from tests.log_shapes import Json, openai_row
+from tests.told_logs import context_of, imported, rows_of, write
 
-NO_LABELS = {"id": "c1"}, {"id": "c2"}, {"id": "c3"}
 JOINED = {"accepted", "duplicate", "contradicting", "unmatched", "refused"}
-
-
-def write(path: Path, rows: Sequence[Json]) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
-
-
-def context_of(
-    folder: Path, told: Sequence[Json] | str, *, logs: Json | None = None, **how: object
-) -> Context:
-    """The experiment `talks`, with a file of outcomes of these rows to be joined."""
-    path = told if isinstance(told, str) else write(folder / "crm.jsonl", told)
-    config = {
-        "experiment": "talks",
-        "lake": Lake(root=str(folder / "lake")),
-        "logs": Logs.model_validate({"paths": (str(folder / "talks.jsonl"),), **(logs or {})}),
-        "outcomes": Outcomes.model_validate({"paths": (path,), **how}),
-    }
-    return Context(Config.model_validate(config), 0)
-
-
-def imported(folder: Path, *rows: Json, logs: Json | None = None) -> None:
-    """The conversations of a log, without outcomes unless they name one."""
-    talks = [
-        openai_row(user(f"I am {n}"), assistant("hello"), **row) for n, row in enumerate(rows or NO_LABELS)
-    ]
-    write(folder / "talks.jsonl", talks)
-    import_logs.run(context_of(folder, "unused", logs=logs))
-
-
-def rows_of(context: Context, table: str) -> list[Json]:
-    return commits.read_table(context.store, context.read("rollouts"), table=table).to_pylist()
 
 
 def outcomes_of(context: Context) -> dict[str, object]:
@@ -113,64 +80,6 @@ def test_the_same_file_again_changes_nothing(tmp_path: Path) -> None:
 
     assert (second.digest, second.resumed) == (first.digest, True)
     assert context.key("rollouts").text == "talks/rollouts-0001/0000"
-
-
-@pytest.mark.parametrize("asked", ["id", "conversation_id", "order", "metadata.order"])
-def test_the_same_said_under_another_key_is_nothing_new(tmp_path: Path, asked: str) -> None:
-    imported(tmp_path, {"id": "c1", "metadata": {"order": "o1"}}, {"id": "c2", "metadata": {"order": "o2"}})
-    context = context_of(tmp_path, [{"key": "o1", "outcome": 1}], key="metadata.order")
-    first = late_outcomes.run(context)
-    [of_lake] = [row["conversation_id"] for row in rows_of(context, "logged_ids") if row["logged_id"] == "c1"]
-    named = {"id": " c1 ", "conversation_id": of_lake}.get(asked, "o1")
-
-    again = write(tmp_path / "again.jsonl", [{"key": named, "outcome": True}])
-    second = late_outcomes.run(context_of(tmp_path, again, key=asked))
-
-    assert (second.commit, second.digest, second.resumed) == (first.commit, first.digest, True)
-    assert second.figures["duplicate"] == 1
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
-        {"key": "c1", "outcome": 0},
-        {"key": "c2", "outcome": 1},
-        {"key": "c1", "outcome": 1, "time": "2026-05-02"},
-        {"key": "c9", "outcome": 1},
-        {"key": "c1", "outcome": 7},
-    ],
-)
-def test_a_row_that_says_more_beside_those_that_repeat_is_another_revision(
-    tmp_path: Path, more: Json
-) -> None:
-    imported(tmp_path)
-    late_outcomes.run(context_of(tmp_path, [{"key": "c1", "outcome": 1}]))
-    later = write(tmp_path / "later.jsonl", [{"key": "c1", "outcome": 1}, more])
-
-    result = late_outcomes.run(context_of(tmp_path, later))
-
-    assert (result.commit, result.resumed) == ("talks/rollouts-0002/0000", False)
-
-
-def test_rows_that_were_refused_before_are_nothing_new(tmp_path: Path) -> None:
-    imported(tmp_path)
-    told: list[Json] = [{"key": "c1", "outcome": 1}, {"key": "c9", "outcome": 1}]
-    first = late_outcomes.run(context_of(tmp_path, told))
-
-    again = write(tmp_path / "again.jsonl", [*told, told[0]])
-    second = late_outcomes.run(context_of(tmp_path, again))
-
-    assert (second.digest, second.resumed) == (first.digest, True)
-
-
-def test_what_adds_nothing_may_come_when_something_was_learnt(tmp_path: Path) -> None:
-    imported(tmp_path)
-    context = context_of(tmp_path, [{"key": "c1", "outcome": 1}])
-    late_outcomes.run(context)
-    commits.commit(context.store, context.key("policy"), tables={}, parents={}, inputs={}, attempt="a")
-    again = write(tmp_path / "again.jsonl", [{"key": "c1", "outcome": 1.0}])
-
-    assert late_outcomes.run(context_of(tmp_path, again)).resumed
 
 
 def test_the_import_stays_as_it_was_and_the_revision_names_the_file(tmp_path: Path) -> None:
@@ -286,30 +195,6 @@ def test_what_was_learnt_from_stays_as_it_is(tmp_path: Path, kind: str) -> None:
 
     with pytest.raises(AlreadyLearnt, match=rf"talks/{kind}/0000.*another experiment name"):
         late_outcomes.run(context)
-
-
-def test_what_is_learning_when_outcomes_come_shuts_them_out(tmp_path: Path) -> None:
-    imported(tmp_path)
-    context = context_of(tmp_path, [{"key": "c1", "outcome": 1}])
-    read = context.read("rollouts").key
-
-    # The look for what was learnt finds nothing: the policy is committed just afterwards.
-    late_outcomes.check_untaught(context)
-    revisions.hold(context.store, read, by=context.key("policy"))
-
-    with pytest.raises(AlreadyLearnt, match=r"talks/rollouts-0001/0000 is closed.*another experiment name"):
-        late_outcomes.run(context)
-    assert context.key("rollouts") == read
-
-
-def test_a_policy_of_logs_to_which_outcomes_were_joined_meanwhile_is_not_committed(tmp_path: Path) -> None:
-    imported(tmp_path)
-    context = context_of(tmp_path, [{"key": "c1", "outcome": 1}])
-    read = context.read("rollouts").key
-    late_outcomes.run(context)
-
-    with pytest.raises(SupersededLogs, match=r"talks/policy/0000 was made from talks/rollouts/0000.*curate"):
-        revisions.hold(context.store, read, by=context.key("policy"))
 
 
 def test_an_import_whose_configuration_names_outcomes_joins_them_and_again_changes_nothing(
