@@ -7,10 +7,12 @@ the users differ. Or in the committed conversations of an iteration, whose assis
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from itpo_core.envs.catalogue import Domain
+from itpo_core.envs.logged import NAME as LOGGED
+from itpo_core.envs.logged import LoggedTalk, scenario_of
 from itpo_core.envs.user_acts import REFUSING, USER_ACTS
 from itpo_core.fidelity import LOGS_NEEDED, Fidelity, TooFew, compare
 from itpo_core.fidelity_talks import Exchange, Talk, replayed, talk_of
@@ -54,7 +56,7 @@ def in_their_place(context: Context, *, conversations: int) -> Comparison:
     """Simulated users answer what logged ones heard. MissingCommit when there are no logs."""
     domain = build.domain(context.config)
     rows = logged_rows(context, conversations=conversations)
-    known = [row for row in rows if row["simulator"] == domain.environment.name]
+    known = [row for row in rows if row["simulator"] == domain.environment.name and _scenario(row)]
     how = f"in the place of the users of {len(known)} logged conversations"
     if len(known) < LOGS_NEEDED:
         name = domain.environment.name
@@ -137,8 +139,9 @@ def _talk(row: Row) -> Talk:
 
 def in_place_of(row: Row, *, domain: Domain, root: int) -> tuple[Talk, int]:
     """What simulated users answer to each thing that the logged user heard, and how often one broke."""
-    messages = messages_from_json(str(row["messages_json"]))
-    scenario = _scenario(row, messages)
+    messages, scenario = messages_from_json(str(row["messages_json"])), _scenario(row)
+    if scenario is None:
+        raise ValueError(f"nobody begins conversation {row['conversation_id']}, so that nobody can be played")
     exchanges: list[Exchange] = []
     failures = 0
     for turn, heard in enumerate(_heard(messages)):
@@ -162,7 +165,13 @@ def _heard(messages: Sequence[Message]) -> list[Sequence[Message]]:
     return [messages[: place + 1] for place in ends]
 
 
-def _scenario(row: Row, messages: Sequence[Message]) -> Scenario:
+def _scenario(row: Row) -> Scenario | None:
+    """What the logged user wanted; of no domain what he says himself. None where no user begins."""
+    messages = messages_from_json(str(row["messages_json"]))
+    if row["simulator"] == LOGGED:
+        talk = LoggedTalk(str(row["scenario_id"]), messages, held_out=False)
+        found = scenario_of(talk)
+        return None if found is None else replace(found, persona_id=str(row["persona_id"]))
     first = next(i for i, each in enumerate(messages) if each.role is Role.ASSISTANT)
     return Scenario(
         scenario_id=str(row["scenario_id"]),
