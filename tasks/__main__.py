@@ -106,11 +106,15 @@ def import_command(
     ] = None,
     experiment: Annotated[str, typer.Option("--experiment", "-e", help="Name of the experiment to start.")],
     log_format: Annotated[
-        str,
-        typer.Option("--format", "-f", help="auto looks at the rows; docs/real-logs.md lists the formats."),
-    ] = "auto",
-    outcome_column: Annotated[str, typer.Option(help="Where the log holds its outcome.")] = "outcome",
-    user_column: Annotated[str, typer.Option(help="Where the log holds who the user was.")] = "user",
+        str | None,
+        typer.Option("--format", "-f", help="auto (looks at the rows), or one of docs/real-logs.md."),
+    ] = None,
+    outcome_column: Annotated[
+        str | None, typer.Option(help="Where the log holds its outcome (outcome).")
+    ] = None,
+    user_column: Annotated[
+        str | None, typer.Option(help="Where the log holds who the user was (user).")
+    ] = None,
     personal_data: Annotated[
         str | None,
         typer.Option(help="keep, mask or quarantine e-mail, phone, card, IBAN and national numbers."),
@@ -122,13 +126,17 @@ def import_command(
     """Accepted + quarantined + duplicate = read, with the reasons."""
     from tasks import console
 
-    columns = {"outcome_column": outcome_column, "user_column": user_column}
-    if personal_data is not None:  # else as the configuration has it
-        columns["personal_data"] = personal_data
     options = options_of(config, experiment=experiment, lake=lake, settings=settings)
     if files:
-        logs = {"paths": [str(path) for path in files], "format": log_format, **columns}
-        options = options.with_section("logs", logs)
+        asked = {
+            "format": log_format or options.overrides.get("logs.format", "auto"),
+            "outcome_column": outcome_column,
+            "user_column": user_column,
+            "personal_data": personal_data,
+        }
+        # What was not asked for is as the configuration, or --set, has it.
+        given = {name: value for name, value in asked.items() if value is not None}
+        options = options.with_section("logs", {"paths": [str(path) for path in files], **given})
     console.run_stage(options, "import", iteration=0)
 
 
