@@ -138,7 +138,7 @@ def check_words(context: Context, dialogues: Sequence[KeptConversation], *, chat
             f"vocabulary of domain {context.config.domain.name} lacks: these logs are of another domain. No "
             "policy was started, and none can be tried out without users of their kind. `itpo fit-reward` "
             'fits a reward model to these logs as they are; domain.name = "logs" starts from them without '
-            "a domain (configs/from_foreign_logs.toml)"
+            "a domain, imported again under another experiment name (configs/from_foreign_logs.toml)"
         )
 
 
