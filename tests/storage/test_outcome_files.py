@@ -37,7 +37,9 @@ def test_bytes_that_are_no_text_spoil_their_own_row_only(tmp_path: Path) -> None
     assert good == (2, {"key": "2", "outcome": "1"})
 
 
-@pytest.mark.parametrize("data", [b"", b"\n", b"key,key\n1,2\n", gzip.compress(b"key,outcome\n1,1\n", mtime=0)[:20]])
+@pytest.mark.parametrize(
+    "data", [b"", b"\n", b"key,key\n1,2\n", gzip.compress(b"key,outcome\n1,1\n", mtime=0)[:20]]
+)
 def test_a_file_that_cannot_be_read_is_one_bad_row_that_says_so(tmp_path: Path, data: bytes) -> None:
     ((number, row),) = rows_of(tmp_path, data, "crm.csv.gz" if data[:1] == b"\x1f" else "crm.csv")
 
