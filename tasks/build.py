@@ -4,8 +4,10 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from itpo_core.engines.base import Engine, Sampling
+from itpo_core.engines.within_context import WithinContext
 from itpo_core.envs.catalogue import BUSINESSES, ENVIRONMENTS, Domain
 from itpo_core.envs.sales_business import BusinessHabits
 from tasks.config import Config, ConfigError
@@ -14,6 +16,9 @@ from tasks.from_logs import REMEDY, has_users, is_bare
 from tasks.log_users import logged_domain
 from tasks.records import Lineage
 from tasks.scenario_files import file_domain
+
+if TYPE_CHECKING:
+    from itpo_core.tokens import ChatFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,7 @@ def _transformers(config: Config, folder: Path, trains: bool) -> Speaker:
     model, tokenizer = load_policy(folder)
     chat = ChatFormat.from_tokenizer(tokenizer, suppressed_ids(model))
     engine = TransformersEngine(model, chat, max_context_tokens=config.model.max_context_tokens)
-    return Speaker(engine, chat.tokenizer_digest, chat.template_digest)
+    return Speaker(_within(config, engine, chat), chat.tokenizer_digest, chat.template_digest)
 
 
 def _openai_api(config: Config, folder: Path, trains: bool) -> Speaker:
@@ -127,7 +132,7 @@ def _openai_api(config: Config, folder: Path, trains: bool) -> Speaker:
     # Rows that are only evaluated may have the bare model's log-probabilities: of another distribution.
     is_bare = sampling(config).is_plain and not chat.suppressed_ids
     return Speaker(
-        engine,
+        _within(config, engine, chat),
         chat.tokenizer_digest,
         chat.template_digest,
         lambda: asdict(engine.cost),
@@ -152,7 +157,12 @@ def _vllm(config: Config, folder: Path, trains: bool) -> Speaker:
         max_context_tokens=config.model.max_context_tokens,
         settings=VllmSettings(chosen.memory_share, chosen.dtype, eager=chosen.eager),
     )
-    return Speaker(engine, chat.tokenizer_digest, chat.template_digest)
+    return Speaker(_within(config, engine, chat), chat.tokenizer_digest, chat.template_digest)
+
+
+def _within(config: Config, engine: Engine, chat: "ChatFormat") -> WithinContext:
+    """The engine, with openings that are too long as failures of their own conversations."""
+    return WithinContext(engine, chat.opening_ids, max_context_tokens=config.model.max_context_tokens)
 
 
 def api_key(config: Config) -> str | None:

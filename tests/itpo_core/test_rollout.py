@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from itpo_core.asking import ThreadedUsers, Users
-from itpo_core.engines.base import Sampling
+from itpo_core.engines.base import Engine, Sampling
 from itpo_core.engines.scripted import ScriptedEngine
+from itpo_core.engines.within_context import WithinContext
 from itpo_core.envs.base import Reply
 from itpo_core.rollout import RolloutSpec, run_conversations
 from itpo_core.types import (
@@ -109,7 +110,7 @@ def hold(
     *,
     context: int = 1000,
     users: Users | None = None,
-    engine: ScriptedEngine | None = None,
+    engine: Engine | None = None,
 ) -> list[Conversation]:
     """One conversation per speaker."""
     room = Room(speakers, one)
@@ -273,6 +274,23 @@ def test_progress_counts_up_to_all_conversations() -> None:
 
     assert seen[-1] == (3, 3)
     assert seen == sorted(seen)
+
+
+def test_openings_without_room_are_failures_of_the_engine_and_others_stay_what_they_are() -> None:
+    engine = WithinContext(ScriptedEngine(lambda messages: "yes"), lambda _: [0] * 3, max_context_tokens=10)
+
+    absent, long = hold({"nobody": broken, "a": after(1, DONE)}, engine=engine)
+
+    assert (absent.failure and absent.failure.kind) == FailureKind.USER_ERROR
+    assert (long.failure and long.failure.kind) == FailureKind.ENGINE_ERROR
+    assert (long.stop, long.turns, long.outcome) == (
+        StopReason.FAILED,
+        (),
+        Unscored(
+            "engine_error: the opening has 3 tokens: with a turn of 8 it exceeds the context of 10; "
+            "raise model.max_context_tokens or shorten the opening"
+        ),
+    )
 
 
 def test_no_conversations_are_held_for_no_specs() -> None:
