@@ -20,7 +20,7 @@ from tasks.log_readers import Failed, Task
 from tasks.log_reading import read_batch
 from tasks.raw_rows import packed
 
-AHEAD = 8  # chunks that wait until the import takes them
+AHEAD = 12  # chunks that wait until the import takes them: a stretch of a file, so that nobody idles
 LOOK_S = 1.0  # between looks whether it is still there
 NOBODY_THERE = 3  # exit code
 
