@@ -127,6 +127,7 @@ def test_one_flipped_bit_anywhere_is_found_and_named(whole: LocalStore, seed: in
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(1800)  # five minutes on two cores that do nothing else
 @settings(max_examples=1000)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_one_flipped_bit_is_found_a_thousand_times(whole: LocalStore, seed: int) -> None:
